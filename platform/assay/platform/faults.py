@@ -1,0 +1,66 @@
+"""Why one image has no verdict of its own: the typed faults, in one table.
+
+Knows which faults exist, whether trying again can help, and what to tell people. Does not know how they are found
+(`images.py` for content, `storage.py` for fetching).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+OK = "ok"
+"""The outcome of an image without a fault."""
+
+
+class FaultKind(StrEnum):
+    """The outcome of an image that could not be observed. The value is what stands in the `outcome` column."""
+
+    EMPTY = "EMPTY"
+    TRUNCATED = "TRUNCATED"
+    CORRUPT = "CORRUPT"
+    UNSUPPORTED_FORMAT = "UNSUPPORTED_FORMAT"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
+    TOO_SLOW = "TOO_SLOW"
+    GONE = "GONE"
+    CHANGED = "CHANGED"
+    FORBIDDEN = "FORBIDDEN"
+    UNREACHABLE = "UNREACHABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultFacts:
+    """What is known of a kind of fault: whether `--retry-faults` fetches it again, its cause, and the remedy."""
+
+    transient: bool
+    cause: str
+    remedy: str
+
+
+FAULTS: dict[FaultKind, FaultFacts] = {
+    FaultKind.EMPTY: FaultFacts(False, "the object has no bytes", "upload it again, or leave it out with --exclude"),
+    FaultKind.TRUNCATED: FaultFacts(False, "the file ends before the picture does", "upload it again"),
+    FaultKind.CORRUPT: FaultFacts(False, "the decoder refused the content", "look at the detail; convert it or upload it again"),
+    FaultKind.UNSUPPORTED_FORMAT: FaultFacts(
+        False, "not one of the image formats read", "leave it out with --exclude; HEIC needs the `heic` extra"
+    ),
+    FaultKind.TOO_LARGE: FaultFacts(False, "more bytes than the budget", "raise --budget.max-bytes if the file is trusted"),
+    FaultKind.TOO_MANY_PIXELS: FaultFacts(
+        False, "more pixels than the budget (a decompression bomb looks like this)", "raise --budget.max-pixels if the file is trusted"
+    ),
+    FaultKind.TOO_SLOW: FaultFacts(False, "decoding took longer than the budget", "raise --budget.max-seconds"),
+    FaultKind.GONE: FaultFacts(True, "deleted between listing and fetching", "run the same command again: a new listing leaves it out"),
+    FaultKind.CHANGED: FaultFacts(
+        True, "overwritten between listing and fetching", "run the same command again: a new listing has the new etag"
+    ),
+    FaultKind.FORBIDDEN: FaultFacts(True, "the store refuses this one object", "grant read access, then --retry-faults"),
+    FaultKind.UNREACHABLE: FaultFacts(True, "the store kept failing for this object", "run again with --retry-faults"),
+}
+"""Every kind of fault, with its facts. The README's table is tested against this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One image's fault: its kind and a short detail (never image content, never a secret)."""
+
+    kind: FaultKind
+    detail: str = ""
