@@ -39,20 +39,30 @@ class FaultFacts:
 FAULTS: dict[FaultKind, FaultFacts] = {
     FaultKind.EMPTY: FaultFacts(False, "the object has no bytes", "upload it again, or leave it out with --exclude"),
     FaultKind.TRUNCATED: FaultFacts(False, "the file ends before the picture does", "upload it again"),
-    FaultKind.CORRUPT: FaultFacts(False, "the decoder refused the content", "look at the detail; convert it or upload it again"),
+    FaultKind.CORRUPT: FaultFacts(
+        False, "the decoder refused the content", "look at the detail; convert it or upload it again"
+    ),
     FaultKind.UNSUPPORTED_FORMAT: FaultFacts(
         False, "not one of the image formats read", "leave it out with --exclude; HEIC needs the `heic` extra"
     ),
-    FaultKind.TOO_LARGE: FaultFacts(False, "more bytes than the budget", "raise --budget.max-bytes if the file is trusted"),
+    FaultKind.TOO_LARGE: FaultFacts(
+        False, "more bytes than the budget", "raise --budget.max-bytes if the file is trusted"
+    ),
     FaultKind.TOO_MANY_PIXELS: FaultFacts(
-        False, "more pixels than the budget (a decompression bomb looks like this)", "raise --budget.max-pixels if the file is trusted"
+        False,
+        "more pixels than the budget (a decompression bomb looks like this)",
+        "raise --budget.max-pixels if the file is trusted",
     ),
     FaultKind.TOO_SLOW: FaultFacts(False, "decoding took longer than the budget", "raise --budget.max-seconds"),
-    FaultKind.GONE: FaultFacts(True, "deleted between listing and fetching", "run the same command again: a new listing leaves it out"),
+    FaultKind.GONE: FaultFacts(
+        True, "deleted between listing and fetching", "run the same command again: a new listing leaves it out"
+    ),
     FaultKind.CHANGED: FaultFacts(
         True, "overwritten between listing and fetching", "run the same command again: a new listing has the new etag"
     ),
-    FaultKind.FORBIDDEN: FaultFacts(True, "the store refuses this one object", "grant read access, then --retry-faults"),
+    FaultKind.FORBIDDEN: FaultFacts(
+        True, "the store refuses this one object", "grant read access, then --retry-faults"
+    ),
     FaultKind.UNREACHABLE: FaultFacts(True, "the store kept failing for this object", "run again with --retry-faults"),
 }
 """Every kind of fault, with its facts. The README's table is tested against this one."""

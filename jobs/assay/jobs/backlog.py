@@ -1,0 +1,88 @@
+"""The backlog: what a run still has to do, told from manifests and file facts.
+
+Knows which shards want observing, judging or retrying. Does not know how, nor in which process.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assay.jobs.done import DoneShards
+from assay.jobs.ledger import DataFile
+from assay.jobs.manifest import Generation, read_shards
+from assay.jobs.store import Store
+from assay.jobs.work import Task, Work
+from assay.platform.faults import FAULTS
+from assay.platform.rows import ImageRef
+
+TRANSIENT = sorted(kind.value for kind, facts in FAULTS.items() if facts.transient)
+"""Outcomes that trying again can mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What there is to do. `retry` maps a shard to its images with a transient fault."""
+
+    observe: frozenset[int]
+    judge: frozenset[int]
+    retry: dict[int, tuple[ImageRef, ...]]
+    observed: dict[int, DataFile]
+    """The observation files of shards to judge or retry."""
+    judged: dict[int, list[DataFile]]
+    """The verdict files, of whatever release, of shards to retry."""
+    rows_done: int
+    """Images with a committed observation, before this run."""
+
+    @property
+    def shards(self) -> int:
+        """How many shards have work."""
+        return len(self.observe) + len(self.judge) + len(self.retry)
+
+
+def find_backlog(store: Store, known: list[Generation], partition: dict[str, str], *, retry_faults: bool) -> Backlog:
+    """What is left to do for the release and policy of `partition`."""
+    observed, verdicts = store.observations.files(), store.verdicts.files()
+    done = DoneShards.of(observed)
+    judged = DoneShards.of(file for file in verdicts if dict(file.partition) == partition)
+    last = known[-1].next_shard if known else 0
+    retry = _faulted(store) if retry_faults else {}
+    judge = frozenset(shard for shard in done if shard not in judged and shard not in retry)
+    return Backlog(
+        observe=frozenset(shard for shard in range(last) if shard not in done),
+        judge=judge,
+        retry=retry,
+        observed=_by_shard(observed, judge | retry.keys()),
+        judged={shard: [file for file in verdicts if file.first_shard <= shard <= file.last_shard] for shard in retry},
+        rows_done=sum(file.rows for file in observed),
+    )
+
+
+def _by_shard(files: list[DataFile], wanted: frozenset[int]) -> dict[int, DataFile]:
+    return {shard: file for file in files for shard in range(file.first_shard, file.last_shard + 1) if shard in wanted}
+
+
+def _faulted(store: Store) -> dict[int, tuple[ImageRef, ...]]:
+    rows = store.observations.dataset().to_table(
+        columns=["shard", "uri", "etag", "size"], filter=pc.field("outcome").isin(pa.array(TRANSIENT))
+    )
+    found: dict[int, list[ImageRef]] = {}
+    for row in rows.to_pylist():
+        found.setdefault(row["shard"], []).append(ImageRef(row["uri"], row["etag"], row["size"]))
+    return {shard: tuple(refs) for shard, refs in found.items()}
+
+
+def read_work(store: Store, known: list[Generation], backlog: Backlog) -> Iterator[Work]:
+    """The backlog as work, in the order of shards' generations; manifests are read as they are needed."""
+    wanted = backlog.observe | backlog.judge | backlog.retry.keys()
+    for generation in known:
+        for shard in read_shards(store, generation, wanted):
+            rows = len(shard.refs)
+            if shard.number in backlog.observe:
+                yield Work(shard=shard.number, task=Task.OBSERVE, rows=rows, refs=shard.refs)
+                continue
+            again = backlog.retry.get(shard.number, ())
+            task = Task.RETRY if again else Task.JUDGE
+            path = backlog.observed[shard.number].path
+            yield Work(shard=shard.number, task=task, rows=rows, refs=again, observed=path)

@@ -1,0 +1,75 @@
+"""The command line: which commands there are, where their settings come from, and what an exit code means.
+
+    0  done            2  usage or spec        3  finished, more faults than --max-fault-rate
+    4  interrupted, the same command resumes   5  job error: credentials, storage, cluster
+
+Imports nothing heavy: commands are loaded when they run, so that `assay --help` answers at once.
+"""
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Env, Yaml
+from rich.console import Console
+
+from assay.platform.errors import AssayError
+
+EXIT_CODES = {
+    0: "done",
+    2: "usage or spec: nothing was started",
+    3: "finished, but more faults than --max-fault-rate",
+    4: "interrupted; the same command resumes",
+    5: "job error: credentials, storage or cluster",
+}
+
+_ENVIRONMENT = Env("ASSAY_", command=False)
+
+app = App(
+    name="assay",
+    help="Audit stored images against a library of text. Every image ends as one verdict or one typed fault.",
+    help_epilogue="Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + ".",
+    config=(_ENVIRONMENT,),
+)
+_COMMANDS = {
+    "plan": "List a source once and write down what is new.",
+    "backfill": "Observe and judge every image of a source; run again to resume or catch up.",
+    "status": "Tell how far a store is.",
+    "verify": "Prove that nothing is missing or doubled, and print the digest.",
+    "report": "Write the HTML and JSON report of a store.",
+    "demo": "Compose a bucket of pictures and run the whole job on it.",
+    "doctor": "Check Ray, CPU and GPU, storage and encoder, and say how to mend what is wrong.",
+}
+for _name, _help in _COMMANDS.items():
+    app.command(f"assay.jobs.commands:{_name}", name=_name, help=_help)
+app.command("assay.jobs.commands:build", name="release-build", help="Make a release directory of an encoder, a library and policies.")
+
+
+@app.meta.default
+def _with_config(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    config: Annotated[str | None, Parameter(help="YAML file with settings; flags and ASSAY_* variables win")] = None,
+) -> int:
+    """Read settings from a file, too."""
+    if config:
+        app.config = (_ENVIRONMENT, Yaml(config, must_exist=True, use_commands_as_keys=False))
+    return int(app(tokens, exit_on_error=False) or 0)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
+    try:
+        return int(app.meta(arguments, exit_on_error=False, result_action="return_value") or 0)
+    except CycloptsError:  # already printed, with a suggestion
+        return 2
+    except AssayError as error:
+        Console(stderr=True, highlight=False).print(f"[bold red]{type(error).__name__}[/]", end=" ")
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def run() -> None:
+    """Entry point of the `assay` script."""
+    sys.exit(main())

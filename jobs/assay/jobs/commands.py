@@ -1,0 +1,195 @@
+"""What each command does between its flags and its exit code: read a Spec, call one function, print.
+
+Knows terminals, JSON output and signals. Does not know how the work is done.
+"""
+
+import json
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.table import Table
+
+from assay.jobs import backfill as backfill_job
+from assay.jobs import demo as demo_job
+from assay.jobs import doctor as doctor_job
+from assay.jobs import plan as plan_job
+from assay.jobs import reporting as report_job
+from assay.jobs import status as status_job
+from assay.jobs import verify as verify_job
+from assay.jobs.backfill import BackfillFacts, BackfillSpec
+from assay.jobs.demo import DemoSpec
+from assay.jobs.doctor import DoctorSpec
+from assay.jobs.panel import Panel
+from assay.jobs.plan import PlanSpec
+from assay.jobs.reporting import ReportSpec
+from assay.jobs.status import StatusSpec
+from assay.jobs.store import Store
+from assay.jobs.verify import VerifySpec
+from assay.platform.encoder import EncoderSpec
+from assay.platform.errors import AssayError
+from assay.platform.release import ReleaseSpec, build_release
+from assay.platform.spec import Spec
+from assay.platform.storage import Storage, StorageSpec
+
+_FLAT = Parameter(name="*")
+_SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-token")
+
+AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
+
+
+class PlanCommand(Spec):
+    """What `assay plan` takes."""
+
+    source: str = Field(kw_only=False, description="folder, s3://bucket/prefix, Parquet manifest or text list of uris")
+    store: str = Field(description="folder or s3://bucket/prefix that keeps what is known of the corpus")
+    plan: PlanSpec = Field(PlanSpec(), description="listing and sharding")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage of source and store")
+
+
+def shown_command(arguments: list[str]) -> str:
+    """The command as typed, with secrets left out: it is printed and recorded."""
+    shown: list[str] = []
+    for one in arguments:
+        name, mark, _ = one.partition("=")
+        hidden = shown and shown[-1] in _SECRETS
+        shown.append("***" if hidden else f"{name}=***" if mark and name in _SECRETS else one)
+    return shlex.join(["assay", *shown])
+
+
+@contextmanager
+def _stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
+    """A Ctrl-C (or SIGTERM) that stops after a commit; the next one stops at once."""
+    stop = threading.Event()
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            print(f"\nstopped at once; resume with:\n  {command}", file=sys.stderr, flush=True)
+            os._exit(4)
+        stop.set()
+        panel.say(f"[bold yellow]stopping[/] after a commit; again: at once. Resume with:\n  {command}")
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print(facts: BaseModel, as_json: bool, title: str) -> None:
+    if as_json:
+        print(facts.model_dump_json())
+        return
+    table = Table(title=title, show_header=False, title_justify="left", box=None)
+    for name, value in facts.model_dump().items():
+        shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
+        table.add_row(name, f"{shown:,}" if isinstance(shown, int | float) and shown is not True else str(shown))
+    Console().print(table)
+
+
+def plan(spec: Annotated[PlanCommand, _FLAT], *, as_json: AsJson = False) -> int:
+    """List a source once and write down what is new: images, bytes, shards, already done."""
+    store = Store.attach(Storage(spec.storage), spec.store)
+    with Panel(Console(stderr=True), show=not as_json) as panel:
+        facts = plan_job.plan(store, spec.source, spec.plan, panel.listed)
+    _print(facts, as_json, "plan")
+    return 0
+
+
+def backfill(spec: Annotated[BackfillSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
+    facts = run_backfill(spec, as_json)
+    _print(facts, as_json, "backfill")
+    return _judged(facts, spec)
+
+
+def run_backfill(spec: BackfillSpec, as_json: bool) -> BackfillFacts:
+    """Run a backfill with the panel and the signals of a terminal."""
+    command = shown_command(sys.argv[1:])
+    panel = Panel(Console(stderr=True), show=not as_json)
+    with panel, _stoppable(panel, command) as stop:
+        try:
+            return backfill_job.backfill(spec, panel, stop, command)
+        except AssayError as error:
+            if error.exit_code != 2:
+                panel.say(f"resume with:\n  {command}")
+            raise
+
+
+def _judged(facts: BackfillFacts, spec: BackfillSpec) -> int:
+    if facts.fault_rate <= spec.max_fault_rate:
+        return 0
+    print(
+        f"faults: {facts.faulted} of {facts.ok + facts.faulted} images ({facts.fault_rate:.2%}), "
+        f"more than --max-fault-rate {spec.max_fault_rate:.2%}",
+        file=sys.stderr,
+    )
+    return 3
+
+
+def status(spec: Annotated[StatusSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Tell how far a store is."""
+    _print(status_job.status(spec), as_json, "status")
+    return 0
+
+
+def verify(spec: Annotated[VerifySpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Prove from the rows that nothing is missing or doubled, and print the digest; exit 5 when something is."""
+    facts = verify_job.verify(spec)
+    _print(facts, as_json, "verify")
+    return 0 if facts.sound else 5
+
+
+def report(spec: Annotated[ReportSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Write the HTML report of a store, and its figures as JSON beside it."""
+    facts = report_job.report(spec)
+    _print(facts, as_json, "report")
+    return 0
+
+
+def demo(spec: Annotated[DemoSpec, _FLAT] = DemoSpec(), *, as_json: AsJson = False) -> int:
+    """Compose a bucket of scenes and photographs on local disk and run the whole job on it."""
+    demo_job.demo(spec, run_backfill, Console(stderr=True), as_json=as_json)
+    return 0
+
+
+def doctor(spec: Annotated[DoctorSpec, _FLAT] = DoctorSpec(), *, as_json: AsJson = False) -> int:
+    """Check Ray, CPU and GPU, storage and encoder; exit 5 when something is wrong."""
+    findings = doctor_job.examine(spec)
+    if as_json:
+        print(json.dumps([finding.model_dump() for finding in findings]))
+    else:
+        Console().print(doctor_job.table(findings))
+    return 0 if all(finding.well for finding in findings) else 5
+
+
+class BuildCommand(Spec):
+    """What `assay release-build` takes."""
+
+    directory: Path = Field(kw_only=False, description="where the release is written")
+    name: str = Field(description="its name")
+    library: Path = Field(description="semantic library, YAML")
+    policy: tuple[Path, ...] = Field(min_length=1, description="policy, YAML; the first is the default")
+    encoder: str = Field("bundled", description="bundled, an open_clip name such as ViT-B-32, hf-hub:…, local-dir:…")
+    pretrained: str | None = Field(None, description="pretrained tag of an open_clip name")
+
+
+def build(spec: Annotated[BuildCommand, _FLAT], *, as_json: AsJson = False) -> int:
+    """Make a release directory: encoder, library and policies, pinned by one digest."""
+    encoder = EncoderSpec(model=spec.encoder, pretrained=spec.pretrained)
+    wanted = ReleaseSpec(name=spec.name, encoder=encoder, library=spec.library, policies=spec.policy)
+    release = build_release(spec.directory, wanted)
+    facts = {"release": release.id, "digest": release.digest, "directory": str(spec.directory)}
+    print(json.dumps(facts) if as_json else f"release {release.id} in {spec.directory}")
+    return 0

@@ -1,0 +1,125 @@
+"""The doctor: checks what a backfill needs, one finding each, and says how to mend what is wrong.
+
+Knows what to look at. Starts nothing that outlives it, and writes nothing but a probe object, which it removes.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+
+import assay.jobs.pipeline as ray_pipeline
+from assay.jobs.pipeline import ClusterSpec
+from assay.jobs.store import Store, probe_store
+from assay.platform.errors import AssayError
+from assay.platform.listing import list_objects
+from assay.platform.release import resolve_release
+from assay.platform.spec import Spec
+from assay.platform.storage import Storage, StorageSpec
+
+
+class DoctorSpec(Spec):
+    """What to examine."""
+
+    source: str | None = Field(None, description="a source to list")
+    store: str | None = Field(None, description="a store to write a probe to")
+    release: str | None = Field(None, description="release directory; unset: the bundled one")
+    cluster: ClusterSpec = Field(ClusterSpec(), description="where it would run")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage")
+
+
+class Finding(BaseModel):
+    """One thing looked at."""
+
+    model_config = ConfigDict(frozen=True)
+
+    subject: str
+    well: bool
+    found: str
+    fix: str = ""
+
+
+def examine(spec: DoctorSpec) -> list[Finding]:
+    """Look at everything; a finding that is not well does not keep the others from being made."""
+    storage = Storage(spec.storage)
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("machine", _machine),
+        ("ray", lambda: _ray(spec.cluster)),
+        ("release", lambda: _release(spec.release)),
+        ("encoder", lambda: _encoder(spec.release)),
+    ]
+    if any(uri and uri.startswith("s3://") for uri in (spec.source, spec.store)):
+        checks.append(("credentials", lambda: _credentials(storage)))
+    if spec.source is not None:
+        checks.append(("source", lambda: _source(storage, str(spec.source))))
+    if spec.store is not None:
+        checks.append(("store", lambda: _store(storage, str(spec.store))))
+    return [_find(subject, look) for subject, look in checks]
+
+
+def _find(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject=subject, well=True, found=look())
+    except AssayError as error:
+        where = f" ({error.where})" if error.where else ""
+        return Finding(subject=subject, well=False, found=f"{error.what}{where}: {error.why}", fix=error.fix)
+
+
+def _machine() -> str:
+    free = shutil.disk_usage(os.getcwd()).free / 2**30
+    return f"{os.cpu_count()} CPUs, {free:.0f} GiB free on this disk"
+
+
+def _ray(spec: ClusterSpec) -> str:
+    cluster = ray_pipeline.connect(spec)
+    try:
+        pools = ray_pipeline.size_pools(cluster["cpus"], cluster["gpus"], spec)
+    finally:
+        ray_pipeline.disconnect()
+    return (
+        f"{cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs, {cluster['nodes']:g} nodes; "
+        f"pools: look {pools.look.min}-{pools.look.max} x {pools.look.cpus:g} CPU, "
+        f"judge {pools.judge.min}-{pools.judge.max} x {pools.judge.cpus:g} CPU {pools.judge.gpus:g} GPU"
+    )
+
+
+def _release(ref: str | None) -> str:
+    release = resolve_release(ref)
+    return f"{release.id}, policies {', '.join(release.manifest.policies)}, {len(release.library().labels)} labels"
+
+
+def _encoder(ref: str | None) -> str:
+    release = resolve_release(ref)
+    encoder = release.encoder()
+    vectors = encoder.encode_texts(["a photo", "another photo"])
+    return f"loads, {vectors.shape[1]} dimensions, {release.preprocess.size} px, digest {encoder.digest[:12]}"
+
+
+def _credentials(storage: Storage) -> str:
+    key, _, token = storage.keys()
+    kind = "temporary" if token else "long-lived"
+    return f"{kind} key …{key[-4:]}, region {storage.region}, endpoint {storage.endpoint or 'AWS'}"
+
+
+def _source(storage: Storage, source: str) -> str:
+    first = next(iter(list_objects(storage, source)), None)
+    if first is None:
+        raise AssayError("the source is empty", where=source, why="no object is listed", fix="check the prefix")
+    return f"listed; first object has {first.size:,} bytes"
+
+
+def _store(storage: Storage, uri: str) -> str:
+    store = Store.attach(storage, uri)
+    probe_store(storage, store.uri)
+    return "writable, honours conditional put"
+
+
+def table(findings: list[Finding]) -> Table:
+    """The findings for a terminal."""
+    shown = Table("", "what", "found", "how to mend", box=None)
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.well else "[red]bad[/]"
+        shown.add_row(mark, finding.subject, finding.found, finding.fix)
+    return shown

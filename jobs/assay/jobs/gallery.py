@@ -1,0 +1,107 @@
+"""The report's pictures: thumbnails too small and too soft to be anything but a hint of the source.
+
+Knows how a stored image becomes at most 96 blurred pixels. Does not know labels' thresholds or pages.
+Pictures are decoded as everywhere else (`platform.images`), within the same budget.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, ImageFilter
+
+from assay.jobs.report import Fetch, ReportData, Specimen
+from assay.platform.faults import Fault
+from assay.platform.images import Budget, Decoded, decode
+from assay.platform.views import OPENAI_MEAN, OPENAI_STD, Preprocess
+
+EDGE = 96  # pixels
+BLUR = 1.8  # radius in those pixels: text and faces are gone, shapes stay
+QUALITY = 50
+GALLERY_BYTES = 5 * 2**20
+"""All thumbnails of a page together; base64 makes a third more of it, and the page stays below 10 MB."""
+
+FETCHES_AT_ONCE = 8
+
+_SMALL = Preprocess(size=EDGE, fit="pad", interpolation="bilinear", mean=OPENAI_MEAN, std=OPENAI_STD)
+
+Picture = tuple[str, str, str, float | None]
+"""uri, etag, view kind and time: one look at one image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnail:
+    """A small JPEG, or (`jpeg` empty) `why` there is none."""
+
+    jpeg: bytes
+    width: int = EDGE
+    height: int = EDGE
+    why: str = ""
+
+
+Gallery = dict[Picture, Thumbnail]
+
+
+def picture_of(specimen: Specimen) -> Picture:
+    """What a specimen's thumbnail shows."""
+    return specimen.uri, specimen.etag, specimen.view_kind, specimen.time_s
+
+
+def make_gallery(data: ReportData, fetch: Fetch, max_bytes: int = GALLERY_BYTES) -> Gallery:
+    """Thumbnails of all sampled images, labels with most flags first, until `max_bytes` are spent.
+
+    Labels marked no_evidence are not fetched. A picture that cannot be had is in the gallery with its reason.
+    """
+    gallery: Gallery = {}
+    spent = 0
+    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        for label in data.labels.values():
+            wanted = [] if label.no_evidence else _unmade(label.specimens, gallery)
+            if spent >= max_bytes:
+                gallery |= {picture: Thumbnail(b"", why="left out: the page is full") for picture in wanted}
+                continue
+            made = list(pool.map(lambda picture: _look(picture, fetch), wanted))
+            gallery |= dict(zip(wanted, made, strict=True))
+            spent += sum(len(thumbnail.jpeg) for thumbnail in made)
+    return gallery
+
+
+def _unmade(specimens: Iterable[Specimen], gallery: Gallery) -> list[Picture]:
+    return [picture for picture in dict.fromkeys(map(picture_of, specimens)) if picture not in gallery]
+
+
+def _look(picture: Picture, fetch: Fetch) -> Thumbnail:
+    uri, etag, kind, time_s = picture
+    content = fetch(uri, etag)
+    return Thumbnail(b"", why="gone or changed since") if content is None else make_thumbnail(content, kind, time_s)
+
+
+def make_thumbnail(content: bytes, kind: str = "whole", time_s: float | None = None) -> Thumbnail:
+    """The view of an image named by `kind` and `time_s`, at most `EDGE` pixels, blurred, as a JPEG without
+    metadata.
+    """
+    seen = decode(content, _SMALL, Budget())
+    if isinstance(seen, Fault):
+        return Thumbnail(b"", why=f"unreadable: {seen.kind}")
+    small = _unpadded(seen, _index_of(seen, kind, time_s))
+    out = BytesIO()
+    small.filter(ImageFilter.GaussianBlur(BLUR)).save(out, "JPEG", quality=QUALITY, optimize=True)
+    return Thumbnail(out.getvalue(), small.width, small.height)
+
+
+def _index_of(seen: Decoded, kind: str, time_s: float | None) -> int:
+    """The view that shows what the encoder saw. Tiles are of another shape here, so the whole stands for
+    them.
+    """
+    of_kind = [number for number, view in enumerate(seen.views) if view.kind == kind] or [0]
+    if time_s is None:
+        return of_kind[0]
+    return min(of_kind, key=lambda number: abs((seen.views[number].time_s or 0.0) - time_s))
+
+
+def _unpadded(seen: Decoded, index: int) -> Image.Image:
+    ratio = max(seen.width, seen.height) / EDGE
+    width, height = max(1, round(seen.width / ratio)), max(1, round(seen.height / ratio))
+    left, top = (EDGE - width) // 2, (EDGE - height) // 2
+    return Image.fromarray(seen.pixels[index]).crop((left, top, left + width, top + height))

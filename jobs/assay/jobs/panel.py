@@ -1,0 +1,115 @@
+"""The live panel: how a backfill goes, told to a terminal (or, line by line, to a log).
+
+Knows how a run is shown. Does not know how it works.
+"""
+
+import time
+from collections import Counter
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from assay.jobs.backlog import Backlog
+from assay.jobs.pipeline import Pools
+from assay.jobs.plan import PlanFacts
+from assay.jobs.work import Receipt
+from assay.platform.faults import OK
+from assay.platform.release import Release
+
+LOG_EVERY_S = 10.0
+"""Seconds between lines when the output is no terminal."""
+
+
+class Panel:
+    """Shows a run on `console`; use as a context. Quiet when `show` is false."""
+
+    def __init__(self, console: Console, *, show: bool = True) -> None:
+        self.console, self.show = console, show
+        columns: list[str | ProgressColumn] = [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("images  eta"),
+            TimeRemainingColumn(),
+        ]
+        self.progress = Progress(*columns, console=console, expand=True)
+        self.bar = self.progress.add_task("listing", total=None)
+        self.outcomes: Counter[str] = Counter()
+        self.actions: Counter[str] = Counter()
+        self.flagged: Counter[str] = Counter()
+        self.began = self.spoke = time.monotonic()
+        self.working: float | None = None
+        self.commits = self.visible = 0
+        self.live = Live(console=console, refresh_per_second=4, transient=True, get_renderable=self._render)
+
+    def __enter__(self) -> "Panel":
+        if self.show and self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.live.stop()
+
+    def say(self, line: str) -> None:
+        """One line above the panel."""
+        if self.show:
+            self.console.print(line, highlight=False)
+
+    def listed(self, images: int, size: int) -> None:
+        """Listing goes on."""
+        self.progress.update(self.bar, completed=images, description=f"listing, {size / 1e6:,.0f} MB")
+
+    def planned(self, facts: PlanFacts, backlog: Backlog, release: Release) -> None:
+        """Listing is over."""
+        self.say(
+            f"[bold]plan[/] {facts.images:,} images, {facts.bytes / 1e6:,.1f} MB, {facts.new_images:,} new; "
+            f"{backlog.rows_done:,} done before, {backlog.shards:,} shards to do; release {release.id}"
+        )
+        self.progress.update(self.bar, completed=0, total=None, description="starting Ray")
+
+    def started(self, cluster: dict[str, float], pools: Pools) -> None:
+        """The cluster is there."""
+        self.working = time.monotonic()
+        self.say(
+            f"[bold]ray[/] {cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs, {cluster['nodes']:g} nodes; "
+            f"look {pools.look.min}-{pools.look.max} actors, judge {pools.judge.min}-{pools.judge.max} "
+            f"(up after {self.working - self.began:.1f} s)"
+        )
+        self.progress.update(self.bar, description="starting actors")
+
+    def expect(self, images: int) -> None:
+        """How many images this run will handle."""
+        self.progress.update(self.bar, total=images)
+
+    def received(self, receipt: Receipt) -> None:
+        """A shard came back."""
+        self.outcomes += receipt.outcomes
+        self.actions += receipt.actions
+        self.flagged += receipt.flagged
+        self.progress.update(self.bar, advance=receipt.rows, description="auditing")
+        if not self.console.is_terminal and time.monotonic() - self.spoke > LOG_EVERY_S:
+            self.spoke = time.monotonic()
+            self.say(self._line())
+
+    def committed(self, receipts: list[Receipt]) -> None:
+        """Shards are visible."""
+        self.commits += 1
+        self.visible += sum(receipt.rows for receipt in receipts)
+        if self.commits == 1:
+            self.say(f"[bold]commit[/] the first {self.visible:,} verdicts are readable after {time.monotonic() - self.began:.1f} s")
+
+    def _line(self) -> str:
+        seen = self.outcomes.total()
+        rate = seen / max(1e-9, time.monotonic() - (self.working or self.began))
+        faults = seen - self.outcomes[OK]
+        return (
+            f"{seen:,} images  {rate:,.1f}/s  review {self.actions['review']:,}  block {self.actions['block']:,}  "
+            f"faults {faults:,}  committed {self.visible:,}"
+        )
+
+    def _render(self) -> Group:
+        top = ", ".join(f"{label} {count:,}" for label, count in self.flagged.most_common(5))
+        return Group(self.progress, Text(self._line()), Text(f"flagged: {top or '-'}", style="dim"))

@@ -1,0 +1,177 @@
+"""Planning: list a source once and write down, as a new manifest generation, what the store has not planned before.
+
+Knows how a new listing is merged with the store's manifests. Does not fetch, and does not know models.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from assay.jobs.done import DoneShards
+from assay.jobs.manifest import Generation, ManifestWriter, ShardSpec, cut, generations, read_rows
+from assay.jobs.source import SourceSpec, read_source, source_root
+from assay.jobs.store import Store, now
+from assay.platform.errors import AssayError, CommitError, ManifestError
+from assay.platform.rows import ImageRef
+from assay.platform.spec import Spec
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (objects listed, bytes listed)."""
+
+
+class PlanSpec(Spec):
+    """What to plan, and how it is cut."""
+
+    select: SourceSpec = Field(SourceSpec(), description="which objects")
+    shard: ShardSpec = Field(ShardSpec(), description="how the listing is cut into shards")
+
+
+class PlanFacts(BaseModel):
+    """What a plan found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    images: int
+    """Objects of this listing."""
+    bytes: int
+    new_images: int
+    """Of those, the ones (uri, etag) no earlier generation has."""
+    new_shards: int
+    already_done: int
+    """Of those, the ones with a committed observation."""
+    generation: int | None
+    """The generation written; None when the listing brought nothing new."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts kept while a listing streams by."""
+
+    progress: Progress
+    images: int = 0
+    bytes: int = 0
+    new: int = 0
+    new_bytes: int = 0
+    done: int = 0
+    shards: list[int] = field(default_factory=list)
+
+    def count(self, ref: ImageRef) -> None:
+        self.images += 1
+        self.bytes += ref.size
+        if self.images % 1000 == 0:
+            self.progress(self.images, self.bytes)
+
+
+def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda _images, _bytes: None) -> PlanFacts:
+    """List `source` and write what is new as one more generation.
+
+    Raises:
+        ManifestError: the source is empty, or names an image twice; nothing was written.
+        CommitError: another planner wrote the same generation first.
+    """
+    known = generations(store)
+    done = DoneShards.of(store.observations.files())
+    tally = _Tally(progress)
+    number = len(known)
+    first = known[-1].next_shard if known else 0
+    writer: ManifestWriter | None = None
+    new = _new_refs(read_source(store.storage, source, spec.select), _known(store, known), done, tally)
+    try:
+        for shard in cut(new, first, spec.shard):
+            writer = writer or _writer(store, number)
+            writer.add(shard)
+            tally.shards.append(shard.number)
+    except AssayError:
+        if writer is not None:
+            writer.abort()
+        raise
+    progress(tally.images, tally.bytes)
+    if not tally.images:
+        raise ManifestError(
+            "the source is empty",
+            where=source,
+            why="no object under it is wanted",
+            fix="check the path and the patterns",
+        )
+    if writer is not None:
+        _publish(store, source, number, first, writer, tally)
+    return PlanFacts(
+        source=source,
+        images=tally.images,
+        bytes=tally.bytes,
+        new_images=tally.new,
+        new_shards=len(tally.shards),
+        already_done=tally.done,
+        generation=number if writer else None,
+    )
+
+
+def _writer(store: Store, number: int) -> ManifestWriter:
+    """The store comes into being with its first shard: an empty or unreadable source leaves nothing behind."""
+    store.establish()
+    return ManifestWriter(store, f"generation-{number:06d}")
+
+
+def _publish(store: Store, source: str, number: int, first: int, writer: ManifestWriter, tally: _Tally) -> None:
+    parts = writer.close()
+    generation = Generation(
+        number=number,
+        source=source,
+        root=source_root(source),
+        created=now(),
+        listed=tally.images,
+        images=tally.new,
+        bytes=tally.new_bytes,
+        first_shard=first,
+        shards=len(tally.shards),
+        parts=parts,
+    )
+    where = store.path("manifests", generation.folder, "generation.json")
+    if not store.storage.write(where, generation.model_dump_json(indent=1).encode(), if_absent=True):
+        raise CommitError(
+            "another driver planned this store at the same time",
+            where=where,
+            why="the generation exists",
+            fix="run the same command again",
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Known:
+    uri: str
+    etag: str
+    shard: int
+
+
+def _known(store: Store, known: list[Generation]) -> Iterator[_Known]:
+    return heapq.merge(*(_known_rows(store, generation) for generation in known))
+
+
+def _known_rows(store: Store, generation: Generation) -> Iterator[_Known]:
+    for rows in read_rows(store, generation):
+        columns = (rows["uri"].to_pylist(), rows["etag"].to_pylist(), rows["shard"].to_pylist())
+        yield from (_Known(*one) for one in zip(*columns, strict=True))
+
+
+def _new_refs(
+    listing: Iterator[ImageRef], known: Iterator[_Known], done: DoneShards, tally: _Tally
+) -> Iterator[ImageRef]:
+    """The refs of a sorted listing whose (uri, etag) is not among the sorted known ones: one pass over both."""
+    head = next(known, None)
+    for ref in listing:
+        tally.count(ref)
+        shards: dict[str, int] = {}
+        while head is not None and head.uri <= ref.uri:
+            if head.uri == ref.uri:
+                shards[head.etag] = head.shard
+            head = next(known, None)
+        shard = shards.get(ref.etag)
+        if shard is None:
+            tally.new += 1
+            tally.new_bytes += ref.size
+            yield ref
+        elif shard in done:
+            tally.done += 1

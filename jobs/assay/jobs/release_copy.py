@@ -1,0 +1,73 @@
+"""The store's own copy of every release it was judged with: workers read it from there, and verdicts stay replayable.
+
+Knows how a release directory travels to and from a store. What a release is made of, and whether it is sound, is for
+`assay.platform.release`.
+"""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from assay.jobs.store import Store
+from assay.platform.errors import ReleaseError
+from assay.platform.release import Release
+from assay.platform.storage import Storage
+from assay.platform.uris import parse_uri
+
+RELEASE_FILE = "release.json"
+
+
+def keep_release(store: Store, release: Release) -> None:
+    """Copy a release into the store, its `release.json` last; nothing is done when it is there."""
+    base = store.path("releases", release.id)
+    if store.storage.read(f"{base}/{RELEASE_FILE}") is not None:
+        return
+    names = [entry.path for entry in release.manifest.files]
+    for name in [*names, RELEASE_FILE]:
+        store.storage.write(f"{base}/{name}", (release.directory / name).read_bytes())
+
+
+def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
+    """The release `release_id` as the store keeps it, verified; from a bucket it is copied to this node once.
+
+    Raises:
+        ReleaseError: the store does not have it, or its files are not what they were.
+    """
+    place = parse_uri(f"{store}/releases/{release_id}")
+    if not place.is_s3:
+        return Release.load(Path(place.key))
+    cache = Path(tempfile.gettempdir()) / "assay-releases" / release_id
+    if not (cache / RELEASE_FILE).is_file():
+        _download(storage, place.uri, cache)
+    return Release.load(cache)
+
+
+def _download(storage: Storage, base: str, cache: Path) -> None:
+    """Fill a folder aside, then name it: processes of one node that race for it all win."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=cache.parent))
+    facts = _part(storage, base, RELEASE_FILE)
+    for entry in json.loads(facts)["files"]:
+        target = aside / entry["path"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(_part(storage, base, entry["path"]))
+    (aside / RELEASE_FILE).write_bytes(facts)
+    try:
+        aside.rename(cache)
+    except OSError:  # another process named it first; its copy is as good
+        shutil.rmtree(aside)
+        if not (cache / RELEASE_FILE).is_file():
+            raise
+
+
+def _part(storage: Storage, base: str, name: str) -> bytes:
+    data = storage.read(f"{base}/{name}")
+    if data is None:
+        raise ReleaseError(
+            "the store's copy of the release is not whole",
+            where=f"{base}/{name}",
+            why="missing",
+            fix="run the same command from where the release is",
+        )
+    return data

@@ -1,0 +1,175 @@
+"""A source: the folder, bucket prefix, Parquet manifest or text list that names the images of a corpus.
+
+Knows how each becomes a sorted stream of `ImageRef`s. Does not know shards, stores or what was seen before.
+"""
+
+import fnmatch
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import unquote
+
+import botocore.exceptions
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from assay.platform.errors import ManifestError
+from assay.platform.fetch import file_etag
+from assay.platform.listing import list_objects
+from assay.platform.rows import ImageRef
+from assay.platform.spec import Spec
+from assay.platform.storage import CREDENTIAL_CODES, Storage, error_code, job_error
+from assay.platform.uris import file_uri, parse_uri, relative_uri, shown_name
+
+LOOKUPS_AT_ONCE = 32
+"""Uris of a list without etags asked for at the same time."""
+
+_LISTS = (".txt", ".lst", ".list", ".uris")
+
+
+class SourceSpec(Spec):
+    """Which images: everything under the source, unless patterns say otherwise."""
+
+    include: tuple[str, ...] = Field(
+        (), description="plan only names that match one of these patterns (* also matches /)"
+    )
+    exclude: tuple[str, ...] = Field((), description="leave out names that match one of these patterns")
+
+    def wants(self, name: str) -> bool:
+        """Whether an object of this name, relative to the source, is planned."""
+        if any(fnmatch.fnmatchcase(name, pattern) for pattern in self.exclude):
+            return False
+        return not self.include or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.include)
+
+
+def source_root(source: str) -> str:
+    """The uri that names are relative to: the folder or prefix itself; empty for a list, whose uris stand whole."""
+    place = parse_uri(source)
+    if _is_parquet(source) or _is_list(source):
+        return ""
+    return place.uri.rstrip("/") if place.is_s3 else file_uri(os.fsencode(Path(place.key).resolve()))
+
+
+def read_source(storage: Storage, source: str, spec: SourceSpec) -> Iterator[ImageRef]:
+    """The images of `source` that the spec wants, sorted by uri, each uri once.
+
+    Raises:
+        ManifestError: a manifest or list that cannot be read, or names a uri twice.
+        BucketError, CredentialsError, StorageError: as `list_objects`.
+    """
+    if _is_parquet(source):
+        refs = _read_manifest(storage, source)
+    elif _is_list(source):
+        refs = _look_up(storage, _read_list(storage, source))
+    else:
+        refs = list_objects(storage, source)
+    shown_root = shown_name(source_root(source))
+    return (ref for ref in refs if spec.wants(relative_uri(shown_name(ref.uri), shown_root)))
+
+
+def _is_parquet(source: str) -> bool:
+    return source.lower().endswith(".parquet")
+
+
+def _is_list(source: str) -> bool:
+    return source.lower().endswith(_LISTS)
+
+
+def _refuse_twins(uris: Sequence[str], source: str) -> list[str]:
+    """`uris`, sorted; a listing of a bucket cannot name an object twice, a manifest or a list can."""
+    ordered = sorted(uris)
+    for one, other in itertools.pairwise(ordered):
+        if one == other:
+            raise ManifestError(
+                "the source names an image twice",
+                where=source,
+                why=f"duplicate uri: {one}",
+                fix="name each uri once; two versions of one object cannot both be its content",
+            )
+    return ordered
+
+
+def _read_bytes(storage: Storage, source: str) -> bytes:
+    data = storage.read(source)
+    if data is None:
+        raise ManifestError("no such manifest or list", where=source, why="nothing is there", fix="check the path")
+    return data
+
+
+def _read_list(storage: Storage, source: str) -> list[str]:
+    """Uris or local paths, one a line; blank lines and lines that begin with # are skipped."""
+    try:
+        lines = _read_bytes(storage, source).decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            "the list is not UTF-8 text", where=source, why=str(error), fix="percent-encode odd bytes in file:// uris"
+        ) from error
+    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return _refuse_twins([parse_uri(name).uri for name in named], source)
+
+
+def _read_manifest(storage: Storage, source: str) -> Iterator[ImageRef]:
+    """Columns uri, etag, size; or those of an S3 inventory: bucket, key (url-encoded), e_tag, size."""
+    try:
+        table = pq.read_table(pa.BufferReader(_read_bytes(storage, source)))
+    except pa.ArrowInvalid as error:
+        raise ManifestError(
+            "not a Parquet file", where=source, why=str(error), fix="write it with columns uri, etag, size"
+        ) from error
+    names = set(table.column_names)
+    uris = _manifest_uris(table, names, source)
+    ordered = _refuse_twins(uris, source)
+    etags = next((table[name].to_pylist() for name in ("etag", "e_tag") if name in names), None)
+    if etags is None or "size" not in names:
+        return _look_up(storage, ordered)
+    sizes = table["size"].to_pylist()
+    refs = [ImageRef(u, str(e or "").strip('"'), int(s or 0)) for u, e, s in zip(uris, etags, sizes, strict=True)]
+    return iter(sorted(refs, key=lambda ref: ref.uri))
+
+
+def _manifest_uris(table: pa.Table, names: set[str], source: str) -> list[str]:
+    if "uri" in names:
+        written = table["uri"].to_pylist()
+    elif {"bucket", "key"} <= names:
+        buckets, keys = table["bucket"].to_pylist(), table["key"].to_pylist()
+        written = [f"s3://{bucket}/{unquote(key)}" for bucket, key in zip(buckets, keys, strict=True)]
+    else:
+        raise ManifestError(
+            "the manifest has no uris",
+            where=source,
+            why=f"columns: {', '.join(sorted(names))}",
+            fix="name the column `uri` (or `bucket` and `key`, as S3 inventories do)",
+        )
+    if not all(isinstance(uri, str) and uri for uri in written):
+        raise ManifestError(
+            "the manifest has an empty uri", where=source, why="null or empty", fix="leave such rows out"
+        )
+    return [parse_uri(uri).uri for uri in written]
+
+
+def _look_up(storage: Storage, uris: Sequence[str]) -> Iterator[ImageRef]:
+    """Sizes and etags of named objects. What is not there is planned all the same: it ends as GONE, not as silence."""
+    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
+        yield from pool.map(lambda uri: _look(storage, uri), uris)
+
+
+def _look(storage: Storage, uri: str) -> ImageRef:
+    place = parse_uri(uri)
+    if not place.is_s3:
+        try:
+            facts = Path(place.key).stat()
+        except OSError:  # fetching will say what is wrong with it, in its row
+            return ImageRef(uri, "", 0)
+        return ImageRef(uri, file_etag(facts), facts.st_size)
+    try:
+        head = storage.request(lambda client: client.head_object(Bucket=place.bucket, Key=place.key))
+    except botocore.exceptions.ClientError as error:
+        if error_code(error) in CREDENTIAL_CODES | {"NoSuchBucket"}:
+            raise job_error(error, place) from error
+        return ImageRef(uri, "", 0)
+    except (botocore.exceptions.BotoCoreError, OSError) as error:
+        raise job_error(error, place) from error
+    return ImageRef(uri, str(head["ETag"]).strip('"'), int(head["ContentLength"]))

@@ -1,0 +1,70 @@
+"""How far a store is: planned, done and left, told from manifests, ledgers and the latest run record.
+
+Knows facts only; reads no row of observations or verdicts.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from assay.jobs.done import DoneShards
+from assay.jobs.manifest import generations
+from assay.jobs.store import Store
+from assay.platform.spec import Spec
+from assay.platform.storage import Storage, StorageSpec
+
+
+class StatusSpec(Spec):
+    """Which store."""
+
+    store: str = Field(kw_only=False, description="the store")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage")
+
+
+class StatusFacts(BaseModel):
+    """How far a store is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    planned: int
+    observed: int
+    judged: dict[str, int]
+    """Verdicts by `release/policy`."""
+    shards: int
+    shards_done: int
+    generations: int
+    run: str | None
+    state: str | None
+    """Of the latest run: running, interrupted, failed, done. A killed run says `running` with an old `written`."""
+    written: str | None
+    release: str | None
+    policy: str | None
+    images_per_second: float | None
+
+
+def status(spec: StatusSpec) -> StatusFacts:
+    """Read how far a store is.
+
+    Raises:
+        SpecError: there is no store.
+    """
+    store = Store.open(Storage(spec.storage), spec.store)
+    known = generations(store)
+    observed, verdicts = store.observations.files(), store.verdicts.files()
+    judged: dict[str, int] = {}
+    for file in verdicts:
+        key = "/".join(file.partition.values())
+        judged[key] = judged.get(key, 0) + file.rows
+    latest = store.latest_run() or {}
+    return StatusFacts(
+        planned=sum(generation.images for generation in known),
+        observed=sum(file.rows for file in observed),
+        judged=judged,
+        shards=sum(generation.shards for generation in known),
+        shards_done=len(DoneShards.of(observed)),
+        generations=len(known),
+        run=latest.get("run"),
+        state=latest.get("state"),
+        written=latest.get("written"),
+        release=latest.get("release"),
+        policy=latest.get("policy"),
+        images_per_second=latest.get("images_per_second"),
+    )

@@ -1,0 +1,212 @@
+"""The store: where everything Assay knows of a corpus lies, and what it is bound to.
+
+    STORE/store.json                      schema version; written once
+    STORE/binding.json                    encoder, preprocessing and observation code of this store; written once
+    STORE/manifests/generation-N/…        listings (`manifest.py`)
+    STORE/observations, STORE/verdicts    Delta tables (`ledger.py`)
+    STORE/runs/RUN.json                   one record per run
+
+Knows the layout and refuses stores it must not touch. Does not know how rows come to be.
+"""
+
+import json
+import os
+import time
+import uuid
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from assay.jobs.ledger import DeltaLedger
+from assay.platform.errors import SpecError, StorageError, StoreVersionError
+from assay.platform.rows import OBSERVATIONS, SCHEMA_VERSION, VERDICT_PARTITIONS, VERDICTS
+from assay.platform.storage import Storage
+from assay.platform.uris import parse_uri
+
+OBSERVATION_CODE = 1
+"""Raised when the pixels the encoder sees, and so embeddings, change with the code."""
+
+
+class Binding(BaseModel):
+    """What every observation of a store was made with; mixing two would compare the incomparable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str
+    """Digest of the encoder."""
+    dim: int
+    preprocess: dict[str, Any]
+    code: int = OBSERVATION_CODE
+
+
+class _StoreFacts(BaseModel):
+    """The content of store.json. Unknown fields are kept quiet: a newer minor version may add some."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    schema_version: int
+    store_id: str
+    created: str
+
+
+class Store:
+    """A store. `open` one that must exist, or `attach` and `establish` it."""
+
+    def __init__(self, storage: Storage, uri: str) -> None:
+        self.storage = storage
+        self.uri = parse_uri(uri).uri.rstrip("/")
+        self.observations = DeltaLedger(storage, self.path("observations"), OBSERVATIONS)
+        self.verdicts = DeltaLedger(storage, self.path("verdicts"), VERDICTS, VERDICT_PARTITIONS)
+
+    def path(self, *names: str) -> str:
+        """The uri of something in the store."""
+        return "/".join([self.uri, *names])
+
+    @property
+    def shown(self) -> str:
+        """The store as a person would type it."""
+        place = parse_uri(self.uri)
+        return self.uri if place.is_s3 else place.key
+
+    @classmethod
+    def open(cls, storage: Storage, uri: str) -> "Store":
+        """The store at `uri`, which must exist.
+
+        Raises:
+            SpecError: there is none.
+            StoreVersionError: a newer Assay wrote it, or its facts cannot be read.
+        """
+        store = cls(storage, uri)
+        if not store._is_known():
+            raise SpecError(
+                "no store here",
+                where=store.shown,
+                why="store.json is missing",
+                fix="check --store; `assay backfill` makes one",
+            )
+        return store
+
+    @classmethod
+    def attach(cls, storage: Storage, uri: str) -> "Store":
+        """The store at `uri`, or the place where one may come; nothing is written.
+
+        Raises:
+            StoreVersionError: as `open`.
+        """
+        store = cls(storage, uri)
+        store._is_known()
+        return store
+
+    def establish(self) -> None:
+        """Make the store if it is not there.
+
+        Raises:
+            StorageError: the place cannot be written, or cannot keep the store's promises.
+        """
+        if self._is_known():
+            return
+        probe_store(self.storage, self.uri)
+        facts = _StoreFacts(schema_version=SCHEMA_VERSION, store_id=str(uuid.uuid4()), created=now())
+        self.storage.write(self.path("store.json"), facts.model_dump_json(indent=1).encode(), if_absent=True)
+
+    def _is_known(self) -> bool:
+        where = self.path("store.json")
+        data = self.storage.read(where)
+        if data is None:
+            return False
+        try:
+            facts = _StoreFacts.model_validate_json(data)
+        except ValidationError as error:
+            raise StoreVersionError(
+                "this store's facts cannot be read",
+                where=where,
+                why=str(error),
+                fix="restore store.json, or use another store",
+            ) from error
+        if facts.schema_version > SCHEMA_VERSION:
+            raise StoreVersionError(
+                "this store was written by a newer Assay",
+                where=where,
+                why=f"schema version {facts.schema_version}, this Assay knows {SCHEMA_VERSION}",
+                fix="upgrade Assay, or use another store",
+            )
+        return True
+
+    def size_of(self, name: str) -> int | None:
+        """The size of a file in the store, or None when it is not there."""
+        fs, path = self.storage.arrow(self.path(name))
+        info = fs.get_file_info(path)
+        return int(info.size) if info.is_file else None
+
+    def binding(self) -> Binding | None:
+        """What the store's observations are made with; None before the first backfill."""
+        data = self.storage.read(self.path("binding.json"))
+        return None if data is None else Binding.model_validate_json(data)
+
+    def check_binding(self, wanted: Binding) -> None:
+        """Refuse `wanted` if the store is bound to something else.
+
+        Raises:
+            StoreVersionError: naming what differs.
+        """
+        held = self.binding()
+        if held is None or held == wanted:
+            return
+        differing = [name for name in Binding.model_fields if getattr(held, name) != getattr(wanted, name)]
+        raise StoreVersionError(
+            "this store's observations were made with another " + ", ".join(differing),
+            where=self.shown,
+            why="; ".join(
+                f"{name}: store {getattr(held, name)}, release {getattr(wanted, name)}" for name in differing
+            ),
+            fix="use the release it was made with, or another --store",
+        )
+
+    def bind(self, wanted: Binding) -> None:
+        """Bind the store, once and for all; a race is decided by the store's conditional put."""
+        self.storage.write(self.path("binding.json"), wanted.model_dump_json(indent=1).encode(), if_absent=True)
+        self.check_binding(wanted)
+
+    def write_run(self, run: str, record: dict[str, Any]) -> None:
+        """Write (again) the record of one run."""
+        self.storage.write(self.path("runs", f"{run}.json"), json.dumps(record, indent=1, default=str).encode())
+        self.storage.write(self.path("runs", "latest.json"), json.dumps({"run": run}).encode())
+
+    def latest_run(self) -> dict[str, Any] | None:
+        """The record of the run that wrote last, or None."""
+        pointer = self.storage.read(self.path("runs", "latest.json"))
+        if pointer is None:
+            return None
+        data = self.storage.read(self.path("runs", f"{json.loads(pointer)['run']}.json"))
+        return None if data is None else dict(json.loads(data))
+
+
+def now() -> str:
+    """The time, UTC, to the millisecond."""
+    stamp = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(stamp)) + f".{int(stamp % 1 * 1000):03d}Z"
+
+
+def new_run() -> str:
+    """A name for a run: its time, and a few random letters against collisions."""
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime()) + "-" + os.urandom(3).hex()
+
+
+def probe_store(storage: Storage, uri: str) -> None:
+    """Write twice under one name with a conditional put: the second must be refused, else commits could overwrite.
+
+    Raises:
+        StorageError: the place cannot be written, or the store ignores the condition.
+    """
+    where = f"{uri}/probe-{uuid.uuid4().hex}"
+    first = storage.write(where, b"assay", if_absent=True)
+    second = storage.write(where, b"assay again", if_absent=True)
+    kept = storage.read(where)
+    storage.remove(where)
+    if not first or second or kept != b"assay":
+        raise StorageError(
+            "this store does not honour conditional put",
+            where=uri,
+            why="a second write under the same name was accepted, so two drivers could overwrite each other's commits",
+            fix="use a store that supports If-None-Match (AWS S3, MinIO, SeaweedFS, Ceph …)",
+        )

@@ -1,0 +1,248 @@
+"""The encoder with a network: open_clip from a directory. The only file that imports torch.
+
+Knows open_clip's directories, precision and devices. Knows no library, no score, no release. Loading never
+touches the network: only local-dir is opened, only safetensors are read (a pickle runs code), and
+configurations that name a hub are refused. `export_open_clip` is the one place that may download: it turns
+a model's usual name into a directory.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import safetensors.torch
+import torch
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+
+from assay.platform.document import did_you_mean
+from assay.platform.encoder import (
+    Embeddings,
+    EncoderSpec,
+    Pixels,
+    Precision,
+    TextVectors,
+    encoder_digest,
+    file_digests,
+)
+from assay.platform.errors import ReleaseError, SpecError
+from assay.platform.views import Preprocess
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+BPE_FILE = "bpe.txt.gz"
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib")
+_DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_MICRO_BATCH = {"cpu": 8, "cuda": 64}
+"""Images per forward pass. Fixed, and the last pass is padded: another height may choose other kernels and
+round otherwise, and then an embedding would depend on its neighbours. Small on a CPU so that one image
+online is cheap."""
+
+
+class ClipEncoder:
+    """An open_clip model with its tokenizer. Has the shape of `Encoder`."""
+
+    def __init__(self, directory: Path, precision: Precision = "fp32", device: str = "auto") -> None:
+        config = _read_config(directory)
+        self.digest = encoder_digest(file_digests(directory))
+        self.device = _device(device)
+        self.dtype = _DTYPES[precision]
+        self._model = _load_model(directory, self.device, self.dtype)
+        self._tokenizer = _load_tokenizer(directory, config)
+        self._micro_batch = _MICRO_BATCH.get(self.device.type, 8)
+        visual = config["model_cfg"]["vision_cfg"]
+        convolutional = "timm_model_name" in visual or isinstance(visual.get("layers"), list)
+        self._layout = torch.channels_last if convolutional else torch.contiguous_format
+        self._model.visual.to(memory_format=self._layout)
+        self.dim = int(config["model_cfg"]["embed_dim"])
+        self.logit_scale = float(self._model.logit_scale.detach().float().exp())
+        self.preprocess = _preprocess(directory, config, self._model)
+        self._mean = 255 * torch.tensor(self.preprocess.mean, device=self.device).view(1, 3, 1, 1)
+        self._std = 255 * torch.tensor(self.preprocess.std, device=self.device).view(1, 3, 1, 1)
+
+    def encode_images(self, pixels: Pixels) -> Embeddings:
+        """Embed pixels[n, size, size, 3]."""
+        size = self.preprocess.size
+        if pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
+            raise ValueError(f"pixels are {pixels.dtype}{pixels.shape}, not uint8[n, {size}, {size}, 3]")
+        found = np.empty((len(pixels), self.dim), np.float16)
+        with torch.inference_mode():
+            for start in range(0, len(pixels), self._micro_batch):
+                part = pixels[start : start + self._micro_batch]
+                found[start : start + len(part)] = self._encode_part(part)
+        if not np.isfinite(found).all():
+            raise ReleaseError(
+                "the encoder made embeddings that are not numbers",
+                where=str(self.device),
+                why=f"overflow in {self.dtype}, or damaged weights",
+                fix="use precision fp32; if that does not help, export the encoder again",
+            )
+        return found
+
+    def encode_texts(self, texts: list[str]) -> TextVectors:
+        """Embed phrases; longer ones than the text tower reads are cut, as open_clip does."""
+        found = np.empty((len(texts), self.dim), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(texts), self._micro_batch):
+                part = texts[start : start + self._micro_batch]
+                tokens = self._tokenizer(part + [""] * (self._micro_batch - len(part))).to(self.device)
+                vectors = self._model.encode_text(tokens).float()[: len(part)]
+                found[start : start + len(part)] = (
+                    torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+                )
+        return found
+
+    def _encode_part(self, part: Pixels) -> Embeddings:
+        full = np.zeros((self._micro_batch, *part.shape[1:]), np.uint8)
+        full[: len(part)] = part
+        # uint8 travels to the device; there NHWC seen as NCHW is already channels_last.
+        images = torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2).float()
+        images = ((images - self._mean) / self._std).to(self.dtype, memory_format=self._layout)
+        vectors = torch.nn.functional.normalize(self._model.encode_image(images).float(), dim=-1)
+        found: Embeddings = vectors[: len(part)].to(torch.float16).cpu().numpy()
+        return found
+
+
+def export_open_clip(spec: EncoderSpec, directory: Path) -> None:
+    """Fetch a model by its usual name and write it as a directory that `ClipEncoder` reads."""
+    _check_name(spec)
+    model, model_cfg = _fetch(spec)
+    preprocess: dict[str, Any] = dict(model.visual.preprocess_cfg)
+    weights = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(weights, str(directory / WEIGHTS_FILE), metadata={"format": "pt"})
+    if isinstance(open_clip.get_tokenizer(spec.model), SimpleTokenizer):
+        shutil.copyfile(default_bpe(), directory / BPE_FILE)
+    text = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}, indent=2, sort_keys=True)
+    (directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _check_name(spec: EncoderSpec) -> None:
+    if spec.model.startswith("hf-hub:"):
+        return
+    if spec.model not in open_clip.list_models():
+        near = did_you_mean(spec.model, ["bundled", "hash", *open_clip.list_models()])
+        raise ReleaseError(
+            f"unknown encoder {spec.model!r}{near}",
+            where="encoder.model",
+            why="open_clip has no model of this name",
+            fix="use bundled, an open_clip name, hf-hub:owner/name or local-dir:path",
+        )
+    tags = open_clip.list_pretrained_tags_by_model(spec.model)
+    if spec.pretrained not in tags:
+        near = did_you_mean(str(spec.pretrained), tags)
+        raise ReleaseError(
+            f"encoder {spec.model!r} has no weights {spec.pretrained!r}{near}",
+            where="encoder.pretrained",
+            why=f"its tags are: {', '.join(tags) or 'none'}",
+            fix="name one of these tags",
+        )
+
+
+def _fetch(spec: EncoderSpec) -> tuple[Any, dict[str, Any]]:
+    tag = open_clip.get_pretrained_cfg(spec.model, spec.pretrained) if spec.pretrained else {}
+    # open_clip only warns when a tag was trained with another activation: embeddings would be quietly wrong.
+    quick_gelu = bool(tag.get("quick_gelu", False))
+    try:
+        model_cfg: dict[str, Any] = open_clip.get_model_config(spec.model)
+        model = open_clip.create_model(
+            spec.model, spec.pretrained, force_quick_gelu=quick_gelu, require_pretrained=True
+        )
+    except (RuntimeError, OSError, ValueError, ImportError) as error:
+        raise ReleaseError(
+            f"the encoder {spec.model!r} could not be fetched",
+            where=f"{spec.model} {spec.pretrained or ''}".strip(),
+            why=str(error).splitlines()[0][:300],
+            fix="check the network and the name, or export it on a connected machine and use local-dir:path",
+        ) from error
+    return model, model_cfg | ({"quick_gelu": True} if quick_gelu else {})
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    """The directory's configuration, once nothing in the directory speaks against loading it."""
+    if not directory.is_dir():
+        raise _refusal(directory, "no encoder here", "not a directory", "check the path")
+    pickles = sorted(path.name for path in directory.rglob("*") if path.suffix.lower() in _PICKLES)
+    if pickles:
+        why = f"{', '.join(pickles)}: such files can run code when they are opened"
+        raise _refusal(
+            directory, "only safetensors weights are loaded", why, "convert them, and remove the old files"
+        )
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (directory / name).is_file():
+            raise _refusal(
+                directory, f"the encoder has no {name}", "the file is missing", "export the encoder again"
+            )
+    try:
+        config: dict[str, Any] = json.loads((directory / CONFIG_FILE).read_text("utf-8"))
+        vision, text = config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise _refusal(
+            directory, f"{CONFIG_FILE} is not open_clip's", why, "export the encoder again"
+        ) from error
+    if ":" in str(vision.get("timm_model_name", "")) or "hf_model_name" in text:
+        raise _refusal(
+            directory, "this encoder needs a hub", "a tower is named, not kept here", "use another encoder"
+        )
+    return config
+
+
+def _load_model(directory: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    try:
+        model = open_clip.create_model(
+            f"local-dir:{directory}",
+            precision="fp32",
+            device="cpu",
+            pretrained_image=False,
+            pretrained_text=False,
+            require_pretrained=True,
+        )
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, safetensors.SafetensorError) as error:
+        why = str(error).splitlines()[0][:300]
+        raise _refusal(directory, "the encoder does not load", why, "export the encoder again") from error
+    model = model.eval().requires_grad_(False)
+    # Casting the whole model, as open_clip's pure_bf16 does, keeps one dtype through towers of every kind.
+    return model.to(device=device, dtype=dtype)
+
+
+def _load_tokenizer(directory: Path, config: dict[str, Any]) -> Any:
+    kept = directory / BPE_FILE
+    if config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
+        files = [path.name for path in directory.glob("*token*")]
+        if not files:
+            raise _refusal(
+                directory, "the encoder has no tokenizer", "no tokenizer files", "export the encoder again"
+            )
+        kept = Path()
+    try:
+        extra = {"bpe_path": str(kept)} if kept.is_file() else {}
+        return open_clip.get_tokenizer(f"local-dir:{directory}", **extra)
+    except (ImportError, OSError, ValueError) as error:
+        why = str(error).splitlines()[0][:300]
+        raise _refusal(directory, "the tokenizer does not load", why, "install what it names") from error
+
+
+def _preprocess(directory: Path, config: dict[str, Any], model: Any) -> Preprocess:
+    try:
+        return Preprocess.from_open_clip(dict(model.visual.preprocess_cfg) | config.get("preprocess_cfg", {}))
+    except SpecError as error:
+        raise _refusal(
+            directory, "the encoder's preprocessing is not understood", error.why, "mend preprocess_cfg"
+        ) from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ReleaseError(
+            "no GPU here", where=f"device {name}", why="torch sees no CUDA device", fix="use device auto"
+        )
+    return torch.device(name)
+
+
+def _refusal(directory: Path, what: str, why: str, fix: str) -> ReleaseError:
+    return ReleaseError(what, where=str(directory), why=why, fix=fix)

@@ -1,0 +1,127 @@
+"""Fetching one image: exactly one request, pinned to the version the listing saw.
+
+Knows which answer of a store is a fault of one image and which is an error of the job. Does not know what bytes mean.
+"""
+
+import os
+import random
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import botocore.exceptions
+
+from assay.platform.errors import BucketError, StorageError
+from assay.platform.faults import Fault, FaultKind
+from assay.platform.rows import ImageRef
+from assay.platform.storage import CREDENTIAL_CODES, Storage, error_code, job_error
+from assay.platform.uris import Location, parse_uri
+
+BODY_TRIES = 3
+"""Times a body that breaks off is asked for again (botocore retries requests, not bodies)."""
+
+
+def file_etag(facts: os.stat_result) -> str:
+    """A local file's etag: size, modification time and inode. Rewriting in place within the clock's tick escapes it."""
+    return f"{facts.st_size:x}-{facts.st_mtime_ns:x}-{facts.st_ino:x}"
+
+
+def fetch(storage: Storage, ref: ImageRef, max_bytes: int) -> bytes | Fault:
+    """The bytes of one image, or why there are none.
+
+    Raises:
+        CredentialsError, BucketError, StorageError: what fails for every image alike stops the job.
+    """
+    if ref.size > max_bytes:
+        return Fault(FaultKind.TOO_LARGE, f"{ref.size} bytes, budget {max_bytes}")
+    place = parse_uri(ref.uri)
+    return _fetch_object(storage, place, ref) if place.is_s3 else _fetch_file(place, ref, max_bytes)
+
+
+def _fetch_file(place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault:
+    try:
+        with Path(place.key).open("rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
+                return Fault(FaultKind.CHANGED, "no longer a regular file")
+            if ref.etag and file_etag(facts) != ref.etag:
+                return Fault(FaultKind.CHANGED, "size, time or inode differ from the listing")
+            if facts.st_size > max_bytes:
+                return Fault(FaultKind.TOO_LARGE, f"{facts.st_size} bytes, budget {max_bytes}")
+            return file.read(max_bytes + 1)
+    except FileNotFoundError:
+        return Fault(FaultKind.GONE)
+    except IsADirectoryError:
+        return Fault(FaultKind.CHANGED, "now a folder")
+    except PermissionError as error:
+        return Fault(FaultKind.FORBIDDEN, error.strerror or "")
+    except OSError as error:
+        return Fault(FaultKind.UNREACHABLE, error.strerror or type(error).__name__)
+
+
+def _fetch_object(storage: Storage, place: Location, ref: ImageRef) -> bytes | Fault:
+    detail = ""
+    for attempt in range(BODY_TRIES):
+        if attempt:
+            time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311  # jitter, not a secret
+        try:
+            return storage.request(lambda client: _get(client, place, ref.etag))
+        except botocore.exceptions.ClientError as error:
+            return _answer(error, place)
+        except botocore.exceptions.NoCredentialsError as error:
+            raise job_error(error, place) from error
+        except (botocore.exceptions.BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            detail = f"{type(error).__name__} in {attempt + 1} tries"
+    return Fault(FaultKind.UNREACHABLE, detail)
+
+
+async def _get(client: Any, place: Location, etag: str) -> bytes:
+    pinned = {"IfMatch": f'"{etag}"'} if etag else {}
+    response = await client.get_object(Bucket=place.bucket, Key=place.key, **pinned)
+    async with response["Body"] as body:
+        data = bytes(await body.read())
+    promised = int(response.get("ContentLength", len(data)))
+    if len(data) != promised:
+        raise ConnectionError(f"{len(data)} of {promised} bytes")
+    return data
+
+
+def _answer(error: botocore.exceptions.ClientError, place: Location) -> Fault:
+    code = error_code(error)
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "NoSuchBucket" or code in CREDENTIAL_CODES:
+        raise job_error(error, place) from error
+    if status == 404:
+        return Fault(FaultKind.GONE, code)
+    if status == 412:
+        return Fault(FaultKind.CHANGED, code)
+    if status in {401, 403}:
+        return Fault(FaultKind.FORBIDDEN, code)
+    return Fault(FaultKind.UNREACHABLE, f"{status} {code}")
+
+
+def refuse_blanket_denial(outcomes: list[str], where: str) -> None:
+    """Stop the job when a whole shard is forbidden or unreachable: that is the store's state, not the images'.
+
+    Raises:
+        BucketError: when all of at least 8 images are `FORBIDDEN`.
+        StorageError: when all of at least 8 images are `UNREACHABLE`.
+    """
+    if len(outcomes) < 8 or len(set(outcomes)) != 1:
+        return
+    if outcomes[0] == FaultKind.FORBIDDEN:
+        raise BucketError(
+            "every object of a shard is forbidden",
+            where=where,
+            why="the credentials may list but not read",
+            fix="grant s3:GetObject, then run again",
+        )
+    if outcomes[0] == FaultKind.UNREACHABLE:
+        raise StorageError(
+            "no object of a shard can be reached",
+            where=where,
+            why="the store fails for all alike",
+            fix="run the same command again when the store is back",
+        )

@@ -1,0 +1,223 @@
+"""The moderator: one release, one policy, from pixels to verdicts. Batch and online both call it.
+
+Knows how observations, scores and actions become columns. Knows no Ray, no storage and no network; the
+encoder is loaded on the first `observe`, so that re-auditing stored observations never loads torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from assay.platform.errors import ConservationError, ReleaseError
+from assay.platform.faults import OK
+from assay.platform.policy import ACTIONS, Ranks
+from assay.platform.release import Release
+from assay.platform.rows import FINDING, OBSERVATIONS, VERDICTS
+from assay.platform.scoring import Scores
+
+if TYPE_CHECKING:
+    from assay.platform.batch import ImageBatch
+    from assay.platform.encoder import Encoder
+    from assay.platform.views import Preprocess
+
+_HALF = np.dtype("<f2")
+_NAMES = pa.array([action.value for action in ACTIONS])
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A batch's observations and its verdicts, row for row."""
+
+    observations: pa.Table
+    verdicts: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The rows that have embeddings: `rows` are their places, `starts` where each one's views begin."""
+
+    rows: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
+    embeddings: npt.NDArray[np.float16]  # [views, dim]
+
+
+class Moderator:
+    """Observes and judges under one release and one of its policies."""
+
+    def __init__(self, release: Release, policy: str | None = None, device: str = "auto") -> None:
+        self.release = release
+        self.policy = release.policy(policy)
+        self.scorer = release.scorer()
+        self.device = device
+
+    @property
+    def preprocess(self) -> "Preprocess":
+        """How pictures must be prepared for `observe`."""
+        return self.release.preprocess
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label that is scored."""
+        return self.scorer.labels
+
+    @cached_property
+    def encoder(self) -> "Encoder":
+        """The release's encoder, loaded when first asked for."""
+        return self.release.encoder(self.device)
+
+    def judge(self, batch: "ImageBatch") -> Judgement:
+        """Observe a batch and decide it."""
+        observations = self.observe(batch)
+        return Judgement(observations, self.decide(observations))
+
+    def observe(self, batch: "ImageBatch") -> pa.Table:
+        """Encode a batch: its rows with their embeddings."""
+        num_views = pc.fill_null(pc.list_value_length(batch.rows["views"]), 0).to_numpy().astype(np.int64)
+        if int(num_views.sum()) != len(batch.pixels):
+            raise ConservationError(
+                "views and pixels do not match",
+                why=f"{num_views.sum()} views in rows, {len(batch.pixels)} in pixels",
+            )
+        embeddings = self.encoder.encode_images(batch.pixels).astype(_HALF, copy=False)
+        column = _binary(embeddings, num_views)
+        position = OBSERVATIONS.get_field_index("embedding")
+        observations = batch.rows.add_column(position, OBSERVATIONS.field(position), column).cast(
+            OBSERVATIONS
+        )
+        _conserve("observe", batch.rows.num_rows, observations.num_rows)
+        return observations
+
+    def decide(self, observations: pa.Table) -> pa.Table:
+        """Decide stored or fresh observations: one verdict each, in their order."""
+        seen = self._seen(observations)
+        scores = self.scorer.score(seen.embeddings)
+        best, view = _over_views(scores.labels, seen.starts)
+        ranks = self.policy.decide(best, self.labels)
+        actions = np.full(observations.num_rows, ACTIONS.index(self.policy.on_fault), np.uint8)
+        actions[seen.rows] = ranks.max(axis=1, initial=0)
+        columns = {
+            **{name: observations[name] for name in ("shard", "uri", "etag", "outcome")},
+            "action": _NAMES.take(pa.array(actions)),
+            "findings": self._findings(observations.num_rows, seen, scores, ranks, view),
+            "scores": self._score_maps(observations.num_rows, seen.rows, best),
+            "release": pa.repeat(self.release.id, observations.num_rows),
+            "policy": pa.repeat(self.policy.name, observations.num_rows),
+        }
+        verdicts = pa.table([columns[name] for name in VERDICTS.names], schema=VERDICTS)
+        _conserve("decide", observations.num_rows, verdicts.num_rows)
+        return verdicts
+
+    def _seen(self, observations: pa.Table) -> _Seen:
+        row_bytes = self.scorer.dim * _HALF.itemsize
+        lengths = pc.binary_length(observations["embedding"]).to_numpy().astype(np.int64)
+        is_ok = pc.equal(observations["outcome"], OK).to_numpy()
+        wrong = (lengths % row_bytes != 0) | (is_ok != (lengths > 0))
+        if "views" in observations.column_names:
+            num_views = pc.fill_null(pc.list_value_length(observations["views"]), 0).to_numpy()
+            wrong |= lengths != num_views * row_bytes
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            raise ReleaseError(
+                "an observation does not fit this release's encoder",
+                where=f"{observations['uri'][at]} ({observations['outcome'][at]})",
+                why=f"its embedding has {lengths[at]} bytes; this encoder makes {row_bytes} per view",
+                fix="use a release with the encoder these images were observed with, or observe them again",
+            )
+        rows = np.flatnonzero(is_ok)
+        counts = lengths[rows] // row_bytes
+        embeddings = _matrix(observations["embedding"], self.scorer.dim)
+        if not np.isfinite(embeddings).all():
+            raise ReleaseError(
+                "a stored embedding is not a number",
+                why="damaged observations",
+                fix="observe these images again",
+            )
+        return _Seen(rows, np.cumsum(counts) - counts, embeddings)
+
+    def _findings(
+        self, num_rows: int, seen: _Seen, scores: Scores, ranks: Ranks, view: npt.NDArray[np.int64]
+    ) -> pa.Array:
+        row, label = np.nonzero(ranks)
+        at = seen.starts[row] + view[row, label]
+        score = scores.labels[at, label]
+        order = np.lexsort((label, -score, row))
+        row, label, at, score = row[order], label[order], at[order], score[order]
+        concept = scores.concepts[at, label]
+        prompt, counter = self.scorer.evidence(seen.embeddings[at], concept)
+        texts = pa.array(self.scorer.phrases.texts)
+        columns = [
+            pa.array(self.labels).take(pa.array(label)),
+            _NAMES.take(pa.array(ranks[row, label])),
+            pa.array(score),
+            pa.array(self.scorer.concepts).take(pa.array(concept)),
+            texts.take(pa.array(prompt)),
+            texts.take(pa.array(counter)),
+            pa.array(view[row, label].astype(np.int32)),
+        ]
+        counts = np.bincount(seen.rows[row], minlength=num_rows)
+        offsets = pa.array(np.append(0, np.cumsum(counts)).astype(np.int32))
+        return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(FINDING)))
+
+    def _score_maps(
+        self, num_rows: int, rows: npt.NDArray[np.int64], best: npt.NDArray[np.float32]
+    ) -> pa.Array:
+        num_labels = len(self.labels)
+        keys = pa.array(self.labels).take(pa.array(np.tile(np.arange(num_labels), len(rows))))
+        has = np.zeros(num_rows, np.bool_)
+        has[rows] = True
+        offsets = np.append(0, np.cumsum(has) * num_labels).astype(np.int32)
+        # A null offset makes the row null: a fault has no scores, which is not an empty list of them.
+        marked = pa.array(offsets, mask=np.append(~has, False))
+        return pa.MapArray.from_arrays(marked, keys, pa.array(best.reshape(-1)))
+
+
+def _over_views(
+    scores: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Each image's greatest score per label, and the first of its views that has it."""
+    if not len(starts):
+        return np.empty((0, scores.shape[1]), np.float32), np.empty((0, scores.shape[1]), np.int64)
+    best = np.maximum.reduceat(scores, starts, axis=0)
+    counts = np.diff(np.append(starts, len(scores)))
+    within = np.arange(len(scores)) - np.repeat(starts, counts)
+    is_best = scores == np.repeat(best, counts, axis=0)
+    view = np.minimum.reduceat(np.where(is_best, within[:, None], len(scores)), starts, axis=0)
+    return best, view
+
+
+def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:
+    """One binary value per row: its views' embeddings, end to end. No row is copied on its own."""
+    ends = np.cumsum(num_views) * embeddings.shape[1] * _HALF.itemsize
+    offsets = np.append(0, ends)
+    assert offsets[-1] < 2**31, "a batch beyond Arrow's 2 GiB of binary; shards are far smaller"
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(embeddings))]
+    return pa.Array.from_buffers(pa.binary(), len(num_views), buffers)
+
+
+def _matrix(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
+    """A binary column's bytes as one matrix, viewed, not copied, when the column is in one piece."""
+    parts: Sequence[npt.NDArray[np.float16]] = [
+        _chunk_matrix(chunk, dim) for chunk in column.chunks if len(chunk)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([np.empty((0, dim), _HALF), *parts])
+
+
+def _chunk_matrix(chunk: pa.Array, dim: int) -> npt.NDArray[np.float16]:
+    _, offsets, data = chunk.buffers()
+    ends = np.frombuffer(offsets, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    if data is None or ends[0] == ends[-1]:
+        return np.empty((0, dim), _HALF)
+    return np.frombuffer(data, _HALF, (ends[-1] - ends[0]) // _HALF.itemsize, int(ends[0])).reshape(-1, dim)
+
+
+def _conserve(step: str, rows_in: int, rows_out: int) -> None:
+    if rows_in != rows_out:
+        raise ConservationError(f"{step} lost or doubled rows", why=f"{rows_in} in, {rows_out} out")
