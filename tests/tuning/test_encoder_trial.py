@@ -7,7 +7,7 @@ from encoder_doubles import small_matter
 from assay.tuning.encoder_trial import EncoderTrial, EncoderTrialSpec
 
 SPEC = EncoderTrialSpec(
-    steps=3, batch=4, small_px=32, small_share=1.0, photograph_batch=4, refresh_every=2, warm_up=1
+    steps=3, batch=4, small_px=32, small_share=1.0, photograph_batch=4, feature_scenes=8, refresh_every=2, warm_up=1
 )
 
 

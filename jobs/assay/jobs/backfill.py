@@ -195,10 +195,11 @@ class Run:
             "command": self.command,
             "started": self.started,
             "written": now(),
+            "finished": None if state == "running" else now(),
             "spec": self.spec.model_dump(
                 mode="json", exclude={"storage": {"access_key", "secret_key", "session_token"}}
             ),
-            "cluster": self.cluster,
+            "host": self.cluster,
             "versions": {"python": platform.python_version(), **ray_pipeline.versions()},
         }
 
@@ -237,7 +238,9 @@ def _prepare(spec: BackfillSpec, watcher: Watcher, began: float, stop: threading
     policy = release.policy(spec.policy).name
     store = Store.attach(Storage(spec.storage), spec.store)
     binding = Binding(
-        encoder=release.manifest.encoder.digest, dim=release.manifest.encoder.dim, preprocess=release.preprocess.model_dump(mode="json")
+        encoder=release.manifest.encoder.digest,
+        dim=release.manifest.encoder.dim,
+        preprocess=release.preprocess.model_dump(mode="json"),
     )
     store.check_binding(binding)
     listing = plan(store, spec.source, spec.plan, watcher.listed)
@@ -285,9 +288,21 @@ def _receipts(store: Store, run: Run, window: list[Work], pools: Pools) -> Itera
     threads = spec.threads or (16 if parse_uri(window[0].refs[0].uri if window[0].refs else spec.store).is_s3 else 4)
     look = LookSpec(spec.storage, release.preprocess, spec.budget, threads)
     judge = JudgeSpec(
-        spec.storage, store.uri, release.id, run.policy, release.preprocess.size, spec.device, pools.judge.cpus
+        spec.storage,
+        store.uri,
+        release.id,
+        run.policy,
+        release.preprocess.size,
+        spec.device,
+        _encoder_threads(run, pools),
     )
     return ray_pipeline.run_shards(window, look, judge, pools)
+
+
+def _encoder_threads(run: Run, pools: Pools) -> int:
+    """A node's cores shared out among its encoders; beside a GPU one is enough."""
+    cores = run.cluster["cpus"] / max(1.0, run.cluster["nodes"])
+    return 1 if pools.judge.gpus else max(1, round(cores / pools.judge.max))
 
 
 def _run_window(store: Store, run: Run, committer: Committer, receipts: Iterator[Receipt]) -> None:
@@ -321,7 +336,7 @@ def _commit(store: Store, run: Run, committer: Committer) -> None:
 
 
 class _Arrivals:
-    """Receipts as they arrive, and None whenever a while passes without one: commits and stops must not wait for work."""
+    """Receipts as they arrive, and None whenever a while passes without one: commits and stops do not wait for work."""
 
     WHILE_S = 0.25
 

@@ -43,6 +43,7 @@ from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 
 _FLAT = Parameter(name="*")
+_DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
 _SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-token")
 
 AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
@@ -158,13 +159,13 @@ def report(spec: Annotated[ReportSpec, _FLAT], *, as_json: AsJson = False) -> in
     return 0
 
 
-def demo(spec: Annotated[DemoSpec, _FLAT] = DemoSpec(), *, as_json: AsJson = False) -> int:
+def demo(spec: Annotated[DemoSpec, _FLAT] = _DEMO, *, as_json: AsJson = False) -> int:
     """Compose a bucket of scenes and photographs on local disk and run the whole job on it."""
     demo_job.demo(spec, run_backfill, Console(stderr=True), as_json=as_json)
     return 0
 
 
-def doctor(spec: Annotated[DoctorSpec, _FLAT] = DoctorSpec(), *, as_json: AsJson = False) -> int:
+def doctor(spec: Annotated[DoctorSpec, _FLAT] = _DOCTOR, *, as_json: AsJson = False) -> int:
     """Check Ray, CPU and GPU, storage and encoder; exit 5 when something is wrong."""
     findings = doctor_job.examine(spec)
     if as_json:

@@ -37,13 +37,17 @@ class Ledger(Protocol):
 class FileFacts(Protocol):
     """Asks the store for the size of a written file, or None when it is not there."""
 
-    def __call__(self, path: str) -> int | None: ...
+    def __call__(self, name: str) -> int | None:
+        """The size in bytes of what lies at `name` below the store."""
 
 
 @dataclass(slots=True)
 class Committer:
-    """Collects receipts and commits them. `rows` holds the planned rows of every shard in flight; `observed` and `judged`
-    the files that shards to be retried have now."""
+    """Collects receipts and commits them.
+
+    `rows` holds the planned rows of every shard in flight; `observed` and `judged` the files that shards to be retried
+    have now.
+    """
 
     observations: Ledger
     verdicts: Ledger

@@ -6,6 +6,7 @@ Knows what to look at. Starts nothing that outlives it, and writes nothing but a
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
@@ -68,7 +69,7 @@ def _find(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def _machine() -> str:
-    free = shutil.disk_usage(os.getcwd()).free / 2**30
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
     return f"{os.cpu_count()} CPUs, {free:.0f} GiB free on this disk"
 
 

@@ -189,7 +189,7 @@ def generations(store: Store) -> list[Generation]:
 
 
 def read_rows(store: Store, generation: Generation, shards: range | None = None) -> Iterator[pa.Table]:
-    """A generation's rows (schema `MANIFEST`) row group by row group; with `shards`, only groups that touch the range."""
+    """A generation's rows (schema `MANIFEST`) by row group; with `shards`, only groups that touch the range."""
     for part in generation.parts:
         if shards is not None and (part.last_shard < shards.start or part.first_shard >= shards.stop):
             continue

@@ -50,7 +50,9 @@ class Panel:
             self.live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.live.stop()
 
     def say(self, line: str) -> None:
@@ -99,7 +101,8 @@ class Panel:
         self.commits += 1
         self.visible += sum(receipt.rows for receipt in receipts)
         if self.commits == 1:
-            self.say(f"[bold]commit[/] the first {self.visible:,} verdicts are readable after {time.monotonic() - self.began:.1f} s")
+            waited = time.monotonic() - self.began
+            self.say(f"[bold]commit[/] the first {self.visible:,} verdicts are readable after {waited:.1f} s")
 
     def _line(self) -> str:
         seen = self.outcomes.total()

@@ -3,7 +3,7 @@ imports Ray.
 
 Knows Ray, and how many actors of what size a cluster can hold. Does not know what the stages do, nor what is committed.
 One shard is one row is one block all the way: blocks that were split or bundled would mix shards
-(`shared/research/ray-pipeline.md`). The source is Arrow blocks held by the driver, so no read task waits for a whole CPU.
+(design.md §8). The source is Arrow blocks held by the driver, so no read task waits for a whole CPU.
 """
 
 import logging
@@ -134,8 +134,9 @@ def connect(spec: ClusterSpec) -> dict[str, float]:
                 why=str(error),
                 fix="check --cluster.address; `assay doctor` tells more",
             ) from error
-    found = ray.cluster_resources()
-    return {"cpus": found.get("CPU", 0.0), "gpus": found.get("GPU", 0.0), "nodes": float(len(ray.nodes()))}
+    found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray leaves it so
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray leaves it so
+    return {"cpus": found.get("CPU", 0.0), "gpus": found.get("GPU", 0.0), "nodes": float(len(nodes))}
 
 
 def versions() -> dict[str, str]:
@@ -157,7 +158,7 @@ def _quiet() -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def run_shards(work: Iterable[Work], look: LookSpec, judge: JudgeSpec, pools: Pools) -> Iterator[Receipt]:
@@ -167,10 +168,8 @@ def run_shards(work: Iterable[Work], look: LookSpec, judge: JudgeSpec, pools: Po
         AssayError: the pipeline itself failed (errors that stages find travel in receipts).
     """
     _quiet()
-    blocks = [one.row() for one in work]
-    shards = ray.data.from_arrow(blocks)
-    looked = shards.map_batches(LookStage, fn_constructor_args=(look,), **_actors(pools.look))
-    receipts = looked.map_batches(JudgeStage, fn_constructor_args=(judge,), **_actors(pools.judge))
+    shards = ray.data.from_arrow([one.row() for one in work])
+    receipts = _through(_through(shards, LookStage, look, pools.look), JudgeStage, judge, pools.judge)
     try:
         for block in receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
             yield from (Receipt.model_validate_json(text) for text in _texts(block))
@@ -187,12 +186,21 @@ def _texts(block: pa.Table) -> list[str]:
     return [str(text) for text in block["receipt"].to_pylist()]
 
 
-def _actors(pool: Pool) -> dict[str, object]:
-    compute = ActorPoolStrategy(
-        min_size=pool.min,
-        max_size=pool.max,
-        max_concurrent_calls_per_actor=CALLS_AT_ONCE,
-        enable_true_multi_threading=True,
+def _through(
+    shards: ray.data.Dataset, stage: type[LookStage] | type[JudgeStage], spec: object, pool: Pool
+) -> ray.data.Dataset:
+    """`shards` passed through a pool of actors, one at a time."""
+    return shards.map_batches(
+        stage,
+        fn_constructor_args=(spec,),
+        batch_size=1,
+        batch_format="pyarrow",
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+        compute=ActorPoolStrategy(
+            min_size=pool.min,
+            max_size=pool.max,
+            max_concurrent_calls_per_actor=CALLS_AT_ONCE,
+            enable_true_multi_threading=True,
+        ),
     )
-    sized: dict[str, object] = {"compute": compute, "batch_size": 1, "batch_format": "pyarrow", "num_cpus": pool.cpus}
-    return sized | ({"num_gpus": pool.gpus} if pool.gpus else {})

@@ -41,7 +41,7 @@ class LookSpec:
 
 
 class LookStage:
-    """Fetches and decodes the images of a shard in threads (both give up the interpreter lock) into one pixel buffer."""
+    """Fetches and decodes a shard in threads (both give up the interpreter lock) into one pixel buffer."""
 
     def __init__(self, spec: LookSpec) -> None:
         self.spec = spec
@@ -83,7 +83,8 @@ class JudgeSpec:
     policy: str
     size: int
     device: str
-    cpus: float
+    threads: int
+    """Threads the encoder may use on a CPU."""
 
 
 class JudgeStage:
@@ -93,6 +94,8 @@ class JudgeStage:
         self.spec = spec
         self.storage = Storage(spec.storage)
         release = fetch_release(self.storage, spec.store, spec.release)
+        # Ray sets one OpenMP thread per actor; torch, not loaded yet, reads this when it is.
+        os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         self.moderator = Moderator(release, spec.policy, spec.device)
         self.turn = threading.Lock()  # one shard encodes while another's files are written
         self.worker = {

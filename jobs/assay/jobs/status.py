@@ -53,7 +53,7 @@ def status(spec: StatusSpec) -> StatusFacts:
     for file in verdicts:
         key = "/".join(file.partition.values())
         judged[key] = judged.get(key, 0) + file.rows
-    latest = store.latest_run() or {}
+    latest = store.run() or {}
     return StatusFacts(
         planned=sum(generation.images for generation in known),
         observed=sum(file.rows for file in observed),

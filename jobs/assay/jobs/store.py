@@ -172,12 +172,14 @@ class Store:
         self.storage.write(self.path("runs", f"{run}.json"), json.dumps(record, indent=1, default=str).encode())
         self.storage.write(self.path("runs", "latest.json"), json.dumps({"run": run}).encode())
 
-    def latest_run(self) -> dict[str, Any] | None:
-        """The record of the run that wrote last, or None."""
-        pointer = self.storage.read(self.path("runs", "latest.json"))
-        if pointer is None:
-            return None
-        data = self.storage.read(self.path("runs", f"{json.loads(pointer)['run']}.json"))
+    def run(self, name: str | None = None) -> dict[str, Any] | None:
+        """The record of a run, or of the one that wrote last; None when there is none."""
+        if name is None:
+            pointer = self.storage.read(self.path("runs", "latest.json"))
+            if pointer is None:
+                return None
+            name = json.loads(pointer)["run"]
+        data = self.storage.read(self.path("runs", f"{name}.json"))
         return None if data is None else dict(json.loads(data))
 
 

@@ -126,7 +126,7 @@ def verify(spec: VerifySpec) -> VerifyFacts:
 
 
 def _judged_by(store: Store, spec: VerifySpec) -> tuple[str, str]:
-    latest = store.latest_run() or {}
+    latest = store.run() or {}
     release, policy = spec.release or latest.get("release"), spec.policy or latest.get("policy")
     if not release or not policy:
         raise SpecError(

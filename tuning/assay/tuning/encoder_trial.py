@@ -35,7 +35,6 @@ from assay.tuning.scenes import Compositor
 from assay.tuning.towers import EMBED_DIM, IMAGE_PX, ImageWay, build_towers, embed_texts
 from assay.tuning.words import Words
 
-_FEATURE_SCENES = 1_024
 _MAX_SCALE = math.log(100)
 
 
@@ -49,6 +48,7 @@ class EncoderTrialSpec(BaseModel):
     small_share: float = Field(default=0.65, ge=0, le=1)
     photograph_batch: int = 40
     photograph_weight: float = 0.25
+    feature_scenes: int = 1_024  # looked at before the first step, for the photographs' mean and spread
     text_weight: float = 0.5
     tower_rate: float = 5e-4
     head_rate: float = 1.2e-3
@@ -190,7 +190,7 @@ class EncoderTrial:
         generator = torch.Generator().manual_seed(self.spec.seed)
         compositor = Compositor(self.matter.shelf, generator, natural=True)
         way, parts = ImageWay(build_towers(self.matter.words.vocab_size).eval()), []
-        for _ in range(_FEATURE_SCENES // self.spec.batch if self.spec.photograph_weight else 1):
+        for _ in range(self.spec.feature_scenes // self.spec.batch):
             drawn = torch.randint(0, self.matter.shelf.num_concepts, (self.spec.batch,), generator=generator)
             parts.append(way.features(compositor.alone(drawn, IMAGE_PX)))
         return load_photographs(torch.cat(parts))
@@ -242,7 +242,8 @@ class EncoderTrial:
 
     def _resume(self) -> None:
         state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
-        changed = {key for key, value in self.spec.model_dump().items() if state["spec"].get(key) != value}
+        made_with = EncoderTrialSpec(**state["spec"]).model_dump()
+        changed = {key for key, value in self.spec.model_dump().items() if made_with[key] != value}
         if changed - {"compiled"}:
             raise ValueError(
                 f"{self._checkpoint} was made with other settings ({', '.join(sorted(changed))}): "

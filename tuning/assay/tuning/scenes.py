@@ -61,6 +61,8 @@ class Compositor:
     ) -> None:
         """Alpha-composites, in place, one object onto each image that `where` selects."""
         rows = where.nonzero()[:, 0]
+        if not len(rows):
+            return
         art = self._paint(concepts[rows], images[rows])
         placement = placements[rows]
         grid = functional.affine_grid(placement, [len(rows), 4, *images.shape[2:]], align_corners=False)

@@ -1,0 +1,33 @@
+# On a fresh machine: Python 3.11 and make. `make demo` and `make test` set up what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE ?=
+
+.PHONY: setup demo test lint bench encoder nightly
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	bash infra/scripts/setup.sh $(PYTHON) $(VENV)
+	touch $@
+
+demo: setup
+	$(BIN)/assay demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+test: setup lint
+	$(BIN)/python -m pytest -m "not nightly"
+
+nightly: setup
+	$(BIN)/python -m pytest --timeout=3600
+
+bench: setup
+	$(BIN)/python -m infra.bench
+
+encoder: setup
+	bash infra/scripts/encoder.sh $(BIN)

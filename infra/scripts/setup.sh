@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Make the virtual environment: uv (fetched by pip if it is not there), the locked packages, and Assay itself, editable.
+set -euo pipefail
+python=$1 venv=$2
+if ! command -v uv >/dev/null; then
+  # uv lives in a small environment of its own, so that an externally managed Python is left alone.
+  [ -x "$venv-uv/bin/uv" ] || { "$python" -m venv "$venv-uv" && "$venv-uv/bin/pip" install --quiet "uv>=0.9"; }
+  PATH="$PWD/$venv-uv/bin:$PATH"
+fi
+[ -x "$venv/bin/python" ] || uv venv --quiet --python "$("$python" -c 'import sys; print(sys.executable)')" "$venv"
+export VIRTUAL_ENV="$PWD/$venv"
+echo "setup: installing the locked packages (about 6.5 GB unpacked; CUDA builds run on CPU and GPU alike)"
+uv pip install --quiet --require-hashes -r requirements.lock
+uv pip install --quiet --no-deps -e .

@@ -1,0 +1,96 @@
+"""Reporting on a store: from its tables, its release and its latest run to `report.html` and `report.json`.
+
+Knows where a report's inputs come from and where it is written. Does not count (`report.py`) nor draw (`page.py`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict, Field
+
+from assay.jobs.gallery import make_gallery
+from assay.jobs.page import render_page
+from assay.jobs.release_copy import fetch_release
+from assay.jobs.report import ReportInputs, collect_report
+from assay.jobs.store import Store
+from assay.platform.errors import SpecError
+from assay.platform.faults import Fault
+from assay.platform.fetch import fetch
+from assay.platform.images import Budget
+from assay.platform.release import Release
+from assay.platform.rows import ImageRef
+from assay.platform.spec import Spec
+from assay.platform.storage import Storage, StorageSpec
+
+
+class ReportSpec(Spec):
+    """Which store, and where the report goes."""
+
+    store: str = Field(kw_only=False, description="the store")
+    out: Path = Field(Path("report.html"), description="the HTML file; report.json is written beside it")
+    run: str | None = Field(None, description="run to report on; unset: the latest")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage of store and source")
+
+
+class ReportFacts(BaseModel):
+    """What was written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    html: str
+    json_file: str
+    html_bytes: int
+    images: int
+    labels: dict[str, int]
+    """Flagged images by label."""
+
+
+def report(spec: ReportSpec) -> ReportFacts:
+    """Write the report of a store's latest (or named) run: its release and policy over all the store holds.
+
+    Raises:
+        SpecError: there is no store, or no such run.
+        StorageError: committed rows cannot be read, or the report cannot be written.
+    """
+    storage = Storage(spec.storage)
+    store = Store.open(storage, spec.store)
+    record = store.run(spec.run)
+    if record is None:
+        raise SpecError(
+            "no such run", where=store.shown, why=f"run {spec.run or 'latest'}", fix="run `assay backfill` first"
+        )
+    release = fetch_release(storage, store.uri, str(record["release"]))
+    data = collect_report(_inputs(store, release, record))
+    page = render_page(data, make_gallery(data, lambda uri, etag: _picture(storage, uri, etag)))
+    facts = spec.out.with_suffix(".json")
+    storage.write(str(spec.out.absolute()), page.encode())
+    storage.write(str(facts.absolute()), data.model_dump_json(indent=1).encode())
+    return ReportFacts(
+        html=str(spec.out),
+        json_file=str(facts),
+        html_bytes=len(page.encode()),
+        images=data.images,
+        labels={name: label.flagged for name, label in data.labels.items()},
+    )
+
+
+def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInputs:
+    library, policy = release.library(), release.policy(record["policy"])
+    mine = (pc.field("release") == release.id) & (pc.field("policy") == policy.name)
+    rules = {label: policy.labels.get(label, policy.default) for label in library.labels}
+    return ReportInputs(
+        observations=store.observations.dataset(),
+        verdicts=store.verdicts.dataset().filter(mine),
+        run=record,
+        thresholds={label: {"review": rule.review, "block": rule.block} for label, rule in rules.items() if rule},
+        titles={label: label.replace("_", " ") for label in library.labels},
+        no_evidence=frozenset(name for name, label in library.labels.items() if label.no_evidence),
+        fetch=lambda uri, etag: _picture(store.storage, uri, etag),
+    )
+
+
+def _picture(storage: Storage, uri: str, etag: str) -> bytes | None:
+    """The bytes of a picture as it was observed, or None when that version is no longer to be had."""
+    data = fetch(storage, ImageRef(uri, etag, 0), Budget().max_bytes)
+    return None if isinstance(data, Fault) else data

@@ -1,0 +1,133 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.platform.errors import LibraryError
+from assay.platform.library import SemanticLibrary
+from assay.platform.release import bundled_release
+
+SMALL = """\
+assay_library: 1
+name: small
+background: {en: [a tree, a cloud], zh: [树]}
+categories:
+  violence:
+    labels:
+      weapons:
+        counter_prompts: {en: [a water pistol]}
+        concepts:
+          bow: {prompts: {en: [a bow]}}
+      firearms:
+        parent: weapons
+        counter_prompts: {en: [a hair dryer]}
+        concepts:
+          pistol:
+            prompts: {en: [a pistol, a gun], zh: [手枪]}
+            counter_prompts: {en: [a toy]}
+"""
+
+BROKEN = """\
+assay_library: 1
+name: broken
+background: {zh: [树]}
+categories:
+  violence:
+    labels:
+      weapons:
+        parent: blades
+        counter_prompts: {en: [a toy, " A  toy"]}
+        concepts:
+          pistol:
+            promts: {en: [a pistol]}
+      blades:
+        parent: weapons
+        concepts:
+          knife: {prompts: {en: [a knife, ""]}}
+          knife: {prompts: {en: [a dagger]}}
+      explosives:
+        parent: weapon
+        counter_prompts: {en: [a balloon]}
+        concepts:
+          pistol:
+            prompts: {zh: [炸弹], en: [a bomb, A Balloon]}
+      empty: {counter_prompts: {en: [a box]}}
+"""
+
+
+def test_tree() -> None:
+    library = SemanticLibrary.load(SMALL)
+    assert list(library.labels) == ["firearms", "weapons"]
+    assert {key: label for key, (label, _) in library.concepts.items()} == {"bow": "weapons", "pistol": "firearms"}
+    assert library.subtrees == {"firearms": ("pistol",), "weapons": ("bow", "pistol")}
+
+
+def test_all_problems_at_once_with_lines() -> None:
+    with pytest.raises(LibraryError) as caught:
+        SemanticLibrary.load(BROKEN)
+    assert str(caught.value) == (
+        "<text> does not hold together: 13 problems\n"
+        "  where: <text>:3\n"
+        "  why: line 3: background lack English (en)\n"
+        "       line 8: labels are each other's parents: blades -> weapons -> blades\n"
+    )
+
+
+def test_drafts_and_retired_are_not_scored() -> None:
+    text = SMALL.replace("parent: weapons", "parent: weapons\n        status: draft")
+    library = SemanticLibrary.load(text)
+    assert list(library.labels) == ["weapons"]
+    assert library.subtrees == {"weapons": ("bow",)}
+
+
+def test_load_from_a_file_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(BROKEN)
+    with pytest.raises(LibraryError, match=r"mine\.yaml does not hold together"):
+        SemanticLibrary.load(path)
+
+
+@settings(derandomize=True, max_examples=30)
+@given(st.randoms(use_true_random=False), st.booleans(), st.integers(2, 8))
+def test_digest_ignores_layout_and_order(random: Any, flow: bool, indent: int) -> None:
+    def shuffled(value: object) -> object:
+        if isinstance(value, dict):
+            items = [(key, shuffled(item)) for key, item in value.items()]
+            random.shuffle(items)
+            return dict(items)
+        return random.sample(value, len(value)) if isinstance(value, list) else value
+
+    plain = yaml.safe_load(SMALL)
+    text = "# a comment\n" + yaml.safe_dump(
+        shuffled(plain), sort_keys=False, default_flow_style=flow, indent=indent, allow_unicode=True
+    )
+    assert SemanticLibrary.load(text + "\n").digest == SemanticLibrary.load(SMALL).digest
+
+
+def test_digest_is_pinned() -> None:
+    # A change here means that every stored release's library digest changes: that needs a new SCHEMA.
+    assert SemanticLibrary.load(SMALL).digest[:12] == ""
+
+
+@pytest.mark.parametrize(
+    "change", [("a pistol", "a pistole"), ("parent: weapons", "parent: null"), ("zh: [树]", "zh: [林]")]
+)
+def test_digest_sees_content(change: tuple[str, str]) -> None:
+    assert SemanticLibrary.load(SMALL.replace(*change)).digest != SemanticLibrary.load(SMALL).digest
+
+
+def test_canonical_form_loads_again() -> None:
+    library = SemanticLibrary.load(SMALL)
+    assert SemanticLibrary.model_validate(json.loads(library.canonical())).digest == library.digest
+
+
+def test_starter_library() -> None:
+    library = SemanticLibrary.load(bundled_release() / "library.yaml")
+    assert len(library.labels) >= 10
+    assert all(any(mapped for _, mapped in label.crosswalk) for label in library.labels.values())
+    assert all(set(concept.prompts) == {"en", "zh"} for _, concept in library.concepts.values())
+    assert 60 <= len(library.background["en"]) <= 200
