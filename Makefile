@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-export PYTHONDONTWRITEBYTECODE ?=
 
 .PHONY: setup demo test lint bench encoder nightly
 
@@ -21,9 +20,11 @@ lint: setup
 	$(BIN)/mypy .
 
 test: setup lint
+	bash infra/scripts/system.sh
 	$(BIN)/python -m pytest -m "not nightly"
 
 nightly: setup
+	bash infra/scripts/system.sh
 	$(BIN)/python -m pytest --timeout=3600
 
 bench: setup

@@ -308,6 +308,17 @@ def test_broken_profile_is_ignored(icc: bytes) -> None:
     assert flat(see(save(Image.new("RGB", (40, 40), RED), "PNG", icc_profile=icc)).pixels[0], RED)
 
 
+def test_profile_for_other_inks_is_ignored() -> None:
+    grey = bytearray(profile(1.0).replace(b"rTRC", b"kTRC"))
+    grey[16:20] = b"GRAY"
+    assert ImageCms.ImageCmsProfile(io.BytesIO(bytes(grey))).profile.xcolor_space == "GRAY"
+    for image in (Image.new("RGB", (40, 40), RED), Image.new("RGB", (40, 40), RED).convert("CMYK")):
+        assert flat(see(save(image, "TIFF", icc_profile=bytes(grey))).pixels[0], RED)
+    dim = Image.new("LA", (40, 40), (128, 255))
+    assert flat(see(save(dim, "PNG", icc_profile=bytes(grey))).pixels[0], (188, 188, 188))
+    assert flat(see(save(dim.convert("L"), "JPEG", icc_profile=bytes(grey))).pixels[0], (188, 188, 188))
+
+
 def double_picture() -> tuple[Image.Image, Pixels]:
     """Black picture for a viewer that honours an extreme curve, save for the brightest samples, one in four."""
     samples = np.full((128, 128, 3), 150, np.uint8)
@@ -368,6 +379,21 @@ def test_frames_are_seen_as_they_are_drawn_over_each_other() -> None:
         assert [view.kind for view in seen.views] == ["frame", "frame"]
         assert flat(seen.pixels[1, :, :12], BLUE)
         assert flat(seen.pixels[1, :, 20:], RED)
+
+
+def test_animated_png_that_goes_back_to_an_earlier_frame() -> None:
+    """Pillow draws other frames when earlier ones were looked at; people see those of a player."""
+    frames = [Image.new("RGBA", (32, 32), (*RED, 255))]
+    for place, colour in enumerate((GREEN, BLUE, WHITE)):
+        frames.append(Image.new("RGBA", (32, 32), (0, 0, 0, 0)))
+        frames[-1].paste((*colour, 255), (8 * place, 0, 8 * place + 8, 32))
+    data = save(frames[0], "PNG", save_all=True, append_images=frames[1:], disposal=[0, 2, 2, 2], blend=1)
+    seen = see(data)
+    assert seen.frames == 4
+    for pixels, (place, colour) in zip(seen.pixels[1:], enumerate((GREEN, BLUE, WHITE)), strict=True):
+        inside = slice(8 * place, 8 * place + 8)
+        assert flat(pixels[:, inside], colour)
+        assert flat(np.delete(pixels, np.arange(32)[inside], axis=1), RED)
 
 
 def test_see_through_animation_is_also_seen_on_black() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.backlog import Backlog, find_backlog, read_work
 from assay.jobs.committer import Committer
 from assay.jobs.manifest import Generation, generations
-from assay.jobs.pipeline import ClusterSpec, Pools
+from assay.jobs.pipeline import Cluster, ClusterSpec, Pools
 from assay.jobs.plan import PlanFacts, PlanSpec, plan
 from assay.jobs.release_copy import keep_release
 from assay.jobs.stages import JudgeSpec, LookSpec
@@ -100,7 +100,7 @@ class Watcher(Protocol):
     def planned(self, facts: PlanFacts, backlog: Backlog, release: Release) -> None:
         """Listing is over."""
 
-    def started(self, cluster: dict[str, float], pools: Pools) -> None:
+    def started(self, cluster: Cluster, pools: Pools) -> None:
         """The cluster is there."""
 
     def received(self, receipt: Receipt) -> None:
@@ -138,7 +138,7 @@ class Run:
     judged: int = 0
     fetched: int = 0
     fetched_bytes: int = 0
-    cluster: dict[str, float] = field(default_factory=dict)
+    cluster: Cluster | None = None
 
     @property
     def partition(self) -> dict[str, str]:
@@ -199,7 +199,7 @@ class Run:
             "spec": self.spec.model_dump(
                 mode="json", exclude={"storage": {"access_key", "secret_key", "session_token"}}
             ),
-            "host": self.cluster,
+            "host": {} if self.cluster is None else asdict(self.cluster),
             "versions": {"python": platform.python_version(), **ray_pipeline.versions()},
         }
 
@@ -253,9 +253,8 @@ def _prepare(spec: BackfillSpec, watcher: Watcher, began: float, stop: threading
 
 def _work_through(store: Store, run: Run) -> None:
     """Start the cluster, run the backlog window by window, commit what comes back."""
-    cluster = ray_pipeline.connect(run.spec.cluster)
-    try:
-        pools = ray_pipeline.size_pools(cluster["cpus"], cluster["gpus"], run.spec.cluster)
+    with ray_pipeline.joined(run.spec.cluster) as cluster:
+        pools = ray_pipeline.size_pools(cluster.cpus, cluster.gpus, run.spec.cluster)
         run.cluster = cluster
         run.watcher.started(cluster, pools)
         run.working = time.monotonic()
@@ -266,8 +265,6 @@ def _work_through(store: Store, run: Run) -> None:
             _run_window(store, run, committer, _receipts(store, run, window, pools))
             if run.stop.is_set():
                 return
-    finally:
-        ray_pipeline.disconnect()
 
 
 def _committer(store: Store, run: Run) -> Committer:
@@ -301,7 +298,8 @@ def _receipts(store: Store, run: Run, window: list[Work], pools: Pools) -> Itera
 
 def _encoder_threads(run: Run, pools: Pools) -> int:
     """A node's cores shared out among its encoders; beside a GPU one is enough."""
-    cores = run.cluster["cpus"] / max(1.0, run.cluster["nodes"])
+    assert run.cluster is not None
+    cores = run.cluster.cpus / run.cluster.nodes
     return 1 if pools.judge.gpus else max(1, round(cores / pools.judge.max))
 
 

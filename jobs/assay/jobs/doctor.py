@@ -74,13 +74,10 @@ def _machine() -> str:
 
 
 def _ray(spec: ClusterSpec) -> str:
-    cluster = ray_pipeline.connect(spec)
-    try:
-        pools = ray_pipeline.size_pools(cluster["cpus"], cluster["gpus"], spec)
-    finally:
-        ray_pipeline.disconnect()
+    with ray_pipeline.joined(spec) as cluster:
+        pools = ray_pipeline.size_pools(cluster.cpus, cluster.gpus, spec)
     return (
-        f"{cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs, {cluster['nodes']:g} nodes; "
+        f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
         f"pools: look {pools.look.min}-{pools.look.max} x {pools.look.cpus:g} CPU, "
         f"judge {pools.judge.min}-{pools.judge.max} x {pools.judge.cpus:g} CPU {pools.judge.gpus:g} GPU"
     )

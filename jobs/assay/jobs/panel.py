@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from assay.jobs.backlog import Backlog
-from assay.jobs.pipeline import Pools
+from assay.jobs.pipeline import Cluster, Pools
 from assay.jobs.plan import PlanFacts
 from assay.jobs.work import Receipt
 from assay.platform.faults import OK
@@ -72,11 +72,11 @@ class Panel:
         )
         self.progress.update(self.bar, completed=0, total=None, description="starting Ray")
 
-    def started(self, cluster: dict[str, float], pools: Pools) -> None:
+    def started(self, cluster: Cluster, pools: Pools) -> None:
         """The cluster is there."""
         self.working = time.monotonic()
         self.say(
-            f"[bold]ray[/] {cluster['cpus']:g} CPUs, {cluster['gpus']:g} GPUs, {cluster['nodes']:g} nodes; "
+            f"[bold]ray[/] {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
             f"look {pools.look.min}-{pools.look.max} actors, judge {pools.judge.min}-{pools.judge.max} "
             f"(up after {self.working - self.began:.1f} s)"
         )

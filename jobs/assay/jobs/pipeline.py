@@ -8,8 +8,8 @@ One shard is one row is one block all the way: blocks that were split or bundled
 
 import logging
 import math
-import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -117,26 +117,40 @@ def _refuse_if_short(what: str, wanted: float, there: float) -> None:
         )
 
 
-def connect(spec: ClusterSpec) -> dict[str, float]:
-    """Join the cluster (the spec's, RAY_ADDRESS's, or a new one here) and tell its CPUs, GPUs and nodes.
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a Ray cluster has, now."""
+
+    cpus: float
+    gpus: float
+    nodes: int
+
+
+@contextmanager
+def joined(spec: ClusterSpec) -> Iterator[Cluster]:
+    """Be in a cluster: the one this process is in already, the spec's, RAY_ADDRESS's, or a new one that ends with it.
 
     Raises:
         AssayError: there is no cluster at the address.
     """
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
+    ours = not ray.is_initialized()
+    try:
+        if ours:
             ray.init(address=spec.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise AssayError(
-                "cannot join the Ray cluster",
-                where=spec.address or "local",
-                why=str(error),
-                fix="check --cluster.address; `assay doctor` tells more",
-            ) from error
-    found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray leaves it so
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray leaves it so
-    return {"cpus": found.get("CPU", 0.0), "gpus": found.get("GPU", 0.0), "nodes": float(len(nodes))}
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise AssayError(
+            "cannot join the Ray cluster",
+            where=spec.address or "a new one here",
+            why=str(error),
+            fix="check --cluster.address; `assay doctor` tells more",
+        ) from error
+    try:
+        found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray leaves it so
+        nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # likewise
+        yield Cluster(found.get("CPU", 0.0), found.get("GPU", 0.0), len(nodes))
+    finally:
+        if ours:
+            ray.shutdown()
 
 
 def versions() -> dict[str, str]:

@@ -90,9 +90,7 @@ class ClipEncoder:
                 part = texts[start : start + self._micro_batch]
                 tokens = self._tokenizer(part + [""] * (self._micro_batch - len(part))).to(self.device)
                 vectors = self._model.encode_text(tokens).float()[: len(part)]
-                found[start : start + len(part)] = (
-                    torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
-                )
+                found[start : start + len(part)] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return found
 
     def _encode_part(self, part: Pixels) -> Embeddings:
@@ -167,26 +165,18 @@ def _read_config(directory: Path) -> dict[str, Any]:
     pickles = sorted(path.name for path in directory.rglob("*") if path.suffix.lower() in _PICKLES)
     if pickles:
         why = f"{', '.join(pickles)}: such files can run code when they are opened"
-        raise _refusal(
-            directory, "only safetensors weights are loaded", why, "convert them, and remove the old files"
-        )
+        raise _refusal(directory, "only safetensors weights are loaded", why, "convert them, and remove the old files")
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (directory / name).is_file():
-            raise _refusal(
-                directory, f"the encoder has no {name}", "the file is missing", "export the encoder again"
-            )
+            raise _refusal(directory, f"the encoder has no {name}", "the file is missing", "export the encoder again")
     try:
         config: dict[str, Any] = json.loads((directory / CONFIG_FILE).read_text("utf-8"))
-        vision, text = config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+        vision, text = dict(config["model_cfg"]["vision_cfg"]), dict(config["model_cfg"]["text_cfg"])
     except (ValueError, KeyError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"
-        raise _refusal(
-            directory, f"{CONFIG_FILE} is not open_clip's", why, "export the encoder again"
-        ) from error
+        raise _refusal(directory, f"{CONFIG_FILE} is not open_clip's", why, "export the encoder again") from error
     if ":" in str(vision.get("timm_model_name", "")) or "hf_model_name" in text:
-        raise _refusal(
-            directory, "this encoder needs a hub", "a tower is named, not kept here", "use another encoder"
-        )
+        raise _refusal(directory, "this encoder needs a hub", "a tower is named, not kept here", "use another encoder")
     return config
 
 
@@ -213,9 +203,7 @@ def _load_tokenizer(directory: Path, config: dict[str, Any]) -> Any:
     if config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
         files = [path.name for path in directory.glob("*token*")]
         if not files:
-            raise _refusal(
-                directory, "the encoder has no tokenizer", "no tokenizer files", "export the encoder again"
-            )
+            raise _refusal(directory, "the encoder has no tokenizer", "no tokenizer files", "export the encoder again")
         kept = Path()
     try:
         extra = {"bpe_path": str(kept)} if kept.is_file() else {}

@@ -39,11 +39,11 @@ class Colours:
     wild: bool = False
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Convert an L, RGB, RGBA or CMYK picture to sRGB, keeping its alpha."""
+        """Convert an L, RGB, RGBA or CMYK picture, plain from the same file, to sRGB, keeping its alpha."""
         if self.lut is not None:
             return image.point(self.lut * _num_colours(image) + tuple(range(256)) * (image.mode == "RGBA"))
-        if self.transform is None or (image.mode != self.mode and "CMYK" in (image.mode, self.mode)):
-            return image  # a profile for other inks than the picture's is broken: ignored, as viewers do
+        if self.transform is None:
+            return image
         colours = self.transform.apply(image if image.mode == self.mode else image.convert(self.mode))
         if image.mode == "RGBA":
             colours.putalpha(image.getchannel("A"))
@@ -61,13 +61,22 @@ def colours_of(image: Image.Image) -> Colours:
     """Read an opened file's profile, or a PNG's gamma where there is none; pixels need not be decoded yet."""
     icc = image.info.get("icc_profile")
     if isinstance(icc, bytes) and icc:
-        return _profiled(icc) if len(icc) <= CACHED_PROFILE_BYTES else _profiled.__wrapped__(icc)
+        found = _profiled(icc) if len(icc) <= CACHED_PROFILE_BYTES else _profiled.__wrapped__(icc)
+        return found if found.mode in _profile_modes(image.mode) else AS_THEY_ARE
     gamma = image.info.get("gamma")
     if not isinstance(gamma, float) or "srgb" in image.info or gamma <= 0 or abs(gamma * 2.2 - 1) < 0.05:
         return AS_THEY_ARE
     linear = (np.arange(256) / 255) ** (1 / gamma)
     shown = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return Colours(lut=tuple(int(value) for value in np.rint(shown * 255)), wild=True)
+
+
+def _profile_modes(mode: str) -> tuple[str, ...]:
+    """The modes whose profiles fit a file's mode. One for other inks is broken: it is ignored, as viewers do."""
+    if mode == "CMYK":
+        return ("CMYK",)
+    is_grey = mode in ("1", "L", "LA", "La", "F") or mode.startswith("I")
+    return ("L", "RGB") if is_grey else ("RGB",)
 
 
 # Building a transform takes as long as decoding a small JPEG, and most files share a few profiles.

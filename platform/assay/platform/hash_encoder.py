@@ -85,7 +85,7 @@ class HashEncoder:
         edge = size // _CELLS
         cells = pixels.reshape(-1, _CELLS, edge, _CELLS, edge, 3).sum(axis=(2, 4), dtype=np.int64)
         # Twice the sum, so that middle grey is exactly zero; the constant keeps grey from having no vector.
-        features = 2 * cells.reshape(len(pixels), -1) - 255 * edge * edge
+        features = 2 * cells.reshape(len(pixels), _CELLS * _CELLS * 3) - 255 * edge * edge
         constant = np.full((len(pixels), 1), 255 * edge * edge // 4, np.int64)
         return _unit(np.concatenate([features, constant], axis=1) @ self._signs).astype(np.float16)
 

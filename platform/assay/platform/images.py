@@ -11,16 +11,15 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from io import BytesIO
 
 import numpy as np
-from PIL import AvifImagePlugin, Image, TiffImagePlugin, WebPImagePlugin
+from PIL import AvifImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from assay.platform import formats
 from assay.platform.budget import Budget, Meter, Refused
-from assay.platform.colour import is_see_through, mend_key, over
+from assay.platform.colour import is_see_through, over
 from assay.platform.faults import Fault, FaultKind
-from assay.platform.frames import Frame, Opened, count_frames, read_frames, refusing
+from assay.platform.frames import Frame, count_frames, open_file, read_frames
 from assay.platform.views import MAX_VIEWS, Pixels, Preprocess, View, place, scale, windows
 
 __all__ = ["MAX_VIEWS", "Budget", "Decoded", "Preprocess", "View", "decode"]
@@ -55,10 +54,7 @@ def decode(data: bytes, preprocess: Preprocess, budget: Budget) -> Decoded | Fau
 
 def _decode(data: bytes, preprocess: Preprocess, meter: Meter) -> Decoded:
     format = _admit(data, meter)
-    with refusing(format, data):
-        image = Image.open(BytesIO(data), formats=[format])
-        mend_key(image)
-    opened = Opened(image, image.format or format, data, meter)
+    opened = open_file(data, format, meter)
     num_frames = count_frames(opened)
     looks: list[tuple[View, Pixels]] = []
     size = None

@@ -29,7 +29,6 @@ from pydantic import AfterValidator, BaseModel
 from assay.platform.document import Document, Loc, Problem, did_you_mean
 from assay.platform.errors import LibraryError
 
-SCHEMA = 1
 ENGLISH = "en"
 MAX_PHRASE = 300
 """Characters in one phrase. Text towers read far fewer tokens; a longer phrase is a mistake."""
@@ -216,9 +215,7 @@ class _Tree:
                     yield Problem(line, f"id {key!r} is used twice; first on line {first[key]}")
 
     def _parents(self) -> Iterator[Problem]:
-        parent_of = {
-            label: body["parent"] for label, body in self._raw.items() if isinstance(body.get("parent"), str)
-        }
+        parent_of = {label: body["parent"] for label, body in self._raw.items() if isinstance(body.get("parent"), str)}
         for label, parent in parent_of.items():
             line = self._at((*self._labels[label], "parent"))
             if parent not in self._labels:
@@ -233,24 +230,20 @@ class _Tree:
     def _label(self, label: str, loc: Loc) -> Iterator[Problem]:
         body, name = self._raw[label], f"label {label!r}"
         concepts = _mapping(body.get("concepts"))
-        has_children = any(other.get("parent") == label for other in self._raw.values())
-        if not concepts and not has_children:
-            yield Problem(
-                self._at(loc), f"{name} has no concepts and no child labels: nothing could score for it"
-            )
+        children = [other for other in self._raw.values() if other.get("parent") == label]
+        below = [*children, *map(_mapping, concepts.values())]
+        if _is_active(body) and not any(map(_is_active, below)):
+            text = f"{name} has no active concepts and no active child labels: nothing could score for it"
+            yield Problem(self._at(loc), text)
         if concepts and not _mapping(body.get("counter_prompts")):
-            yield Problem(
-                self._at(loc), f"{name} needs counter_prompts: the harmless things it could be mistaken for"
-            )
+            yield Problem(self._at(loc), f"{name} needs counter_prompts: the harmless things it could be mistaken for")
         counter = (*loc, "counter_prompts")
         yield from self._lists(f"counter-prompts of {name}", counter, body.get("counter_prompts"), False)
         against = _words(body.get("counter_prompts"))
         for concept, raw in concepts.items():
             yield from self._concept(concept, (*loc, "concepts", concept), _mapping(raw), against)
 
-    def _concept(
-        self, concept: str, loc: Loc, body: dict[str, object], against: set[str]
-    ) -> Iterator[Problem]:
+    def _concept(self, concept: str, loc: Loc, body: dict[str, object], against: set[str]) -> Iterator[Problem]:
         name = f"concept {concept!r}"
         if "prompts" in body:
             yield from self._lists(f"prompts of {name}", (*loc, "prompts"), body["prompts"], True)
@@ -272,14 +265,16 @@ class _Tree:
             seen: set[str] = set()
             for position, phrase in enumerate(_items(phrases)):
                 if isinstance(phrase, str) and _key(phrase) in seen:
-                    yield Problem(
-                        self._at((*loc, language, position)), f"{phrase!r} is said twice in the {name}"
-                    )
+                    yield Problem(self._at((*loc, language, position)), f"{phrase!r} is said twice in the {name}")
                 seen.add(_key(str(phrase)))
 
 
 def _mapping(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
+
+
+def _is_active(body: dict[str, object]) -> bool:
+    return body.get("status", Status.ACTIVE) == Status.ACTIVE
 
 
 def _items(value: object) -> list[object]:

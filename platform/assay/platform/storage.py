@@ -144,7 +144,7 @@ class Storage:
         fs = self.s3
 
         async def run() -> T:
-            return await ask(await fs.get_s3())
+            return await ask(await fs.set_session())
 
         return sync(fs.loop, run)  # type: ignore[no-any-return]  # fsspec is untyped
 

@@ -21,14 +21,7 @@ from torch.nn import functional
 
 from assay.tuning.art import Shelf
 from assay.tuning.captions import CaptionBook
-from assay.tuning.contrast import (
-    Pictures,
-    Texts,
-    first_places,
-    pictures_to_texts,
-    remember,
-    texts_to_pictures,
-)
+from assay.tuning.contrast import Banks, Pictures, Texts, contrast, first_places, remember
 from assay.tuning.held_out import HeldOut
 from assay.tuning.photographs import Photographs, load_photographs
 from assay.tuning.scenes import Compositor
@@ -42,14 +35,13 @@ class EncoderTrialSpec(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     seed: int = 7
-    steps: int = Field(default=2_400, gt=0)
+    steps: int = Field(default=1_800, gt=0)
     batch: int = Field(default=128, gt=1)
     small_px: int = 80  # early steps are cheap, late ones see what the encoder will be given
     small_share: float = Field(default=0.65, ge=0, le=1)
     photograph_batch: int = 40
     photograph_weight: float = 0.25
     feature_scenes: int = 1_024  # looked at before the first step, for the photographs' mean and spread
-    text_weight: float = 0.5
     tower_rate: float = 5e-4
     head_rate: float = 1.2e-3
     weight_decay: float = 0.05
@@ -145,10 +137,9 @@ class EncoderTrial:
         captions = book.sample(told, generator)
         owned = book.owners[[caption.phrase for caption in captions]]
         texts = Texts(self._embed([caption.text for caption in captions]), told, owned)
-        scale = self.model.logit_scale.exp()
-        loss = pictures_to_texts(pictures, texts, self._banks["texts"], scale)
-        loss = loss + spec.text_weight * texts_to_pictures(texts, pictures, self._banks["pictures"], scale)
-        remember(self._banks["pictures"], pictures, spec.remembered)
+        banks = Banks(self._banks["texts"], self._banks["pictures"])
+        loss = contrast(pictures, texts, banks, self.model.logit_scale.exp())
+        self._banks["pictures"] = remember(banks.pictures, pictures, spec.remembered)
         return loss
 
     def _photograph_loss(self, generator: torch.Generator) -> torch.Tensor:
@@ -159,9 +150,8 @@ class EncoderTrial:
         pictures = Pictures(embeddings, torch.stack([classes, classes], dim=1), shares)
         owned = functional.one_hot(classes, len(photographs.names)).bool()
         texts = Texts(self._embed(self._photograph_captions(classes, generator)), classes, owned)
-        scale = self.model.logit_scale.exp()
-        loss = pictures_to_texts(pictures, texts, self._banks["photograph texts"], scale)
-        return loss + self.spec.text_weight * texts_to_pictures(texts, pictures, self._banks["photographs"], scale)
+        banks = Banks(self._banks["photograph texts"], self._banks["photographs"])
+        return contrast(pictures, texts, banks, self.model.logit_scale.exp())
 
     def _photograph_captions(self, classes: torch.Tensor, generator: torch.Generator) -> list[str]:
         chances = torch.rand(len(classes), generator=generator).tolist()

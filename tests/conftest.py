@@ -1,0 +1,147 @@
+"""What tests share: one Ray, one S3 server, one release, and small buckets of real pictures."""
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.platform.release import hash_release
+from assay.platform.storage import Storage, StorageSpec
+
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+
+
+def free_port() -> int:
+    """A port nobody listens on now, with the one 10,000 above it (SeaweedFS takes that too)."""
+    while True:
+        port = random.randrange(11_000, 21_000)  # noqa: S311  # below the range the system hands out
+        if all(_is_free(one) for one in (port, port + 10_000)):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.fixture(scope="session")
+def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole release around the hash encoder: no torch, real library, real policies."""
+    directory = tmp_path_factory.mktemp("release")
+    hash_release(directory)
+    return directory
+
+
+def write_pictures(folder: Path, count: int, start: int = 0) -> list[Path]:
+    """`count` small JPEGs, each another picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number in range(start, start + count):
+        rng = np.random.default_rng(number)
+        coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        path = folder / f"picture-{number:05d}.jpg"
+        Image.fromarray(coarse).resize((96, 72), Image.Resampling.BILINEAR).save(path, quality=80)
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def pictures() -> Callable[[Path, int], list[Path]]:
+    """Writes small pictures into a folder."""
+    return write_pictures
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """The session's Ray: two CPUs and, so that placement is tested, two logical GPUs."""
+    import ray  # noqa: PLC0415  # four seconds, only for tests that need it
+
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running S3 server and who may ask it."""
+
+    endpoint: str
+    access_key: str = "assay-test"
+    secret_key: str = "not-a-secret-4711"  # noqa: S105  # of a server that lives as long as the tests
+
+    def spec(self) -> StorageSpec:
+        """A storage spec with the server's keys."""
+        return StorageSpec.model_validate(
+            {"endpoint": self.endpoint, "region": "us-east-1", "access_key": self.access_key, "secret_key": self.secret_key}
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The same as the standard AWS variables."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
+
+    def bucket(self, name: str) -> str:
+        """A new bucket; its uri."""
+        Storage(self.spec()).request(lambda client: client.create_bucket(Bucket=name))
+        return f"s3://{name}"
+
+    def put(self, uri: str, data: bytes) -> None:
+        """Store one object."""
+        Storage(self.spec()).write(uri, data)
+
+
+_IDENTITIES = """{"identities": [{"name": "assay", "credentials":
+[{"accessKey": "assay-test", "secretKey": "not-a-secret-4711"}],
+"actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}"""
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server (SeaweedFS) on loopback, started here and stopped here."""
+    folder = tmp_path_factory.mktemp("seaweed")
+    (folder / "s3.json").write_text(_IDENTITIES)
+    ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
+    arguments = [f"-{name}={port}" for name, port in ports.items()]
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
+         f"-s3.config={folder}/s3.json", "-master.telemetry=false", "-volume.max=20", "-s3.port.iceberg=0",
+         "-s3.port.lance=0", *arguments],
+        stdout=log, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
+    try:
+        _wait_for(server, process, folder / "log")
+        yield server
+    finally:
+        process.kill()  # by its id; its data is thrown away, so a graceful end (20 s) buys nothing
+        process.wait()
+        log.close()
+
+
+def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 60
+    last: Exception | None = None
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            Storage(server.spec().model_copy(update={"retries": 1})).request(lambda client: client.list_buckets())
+            server.bucket("ready-check")
+        except Exception as error:  # noqa: BLE001  # whatever a starting server answers
+            last = error
+            time.sleep(0.5)
+        else:
+            return
+    raise RuntimeError(f"SeaweedFS did not come up: {last}\n{log.read_text(errors='replace')[-2000:]}")
