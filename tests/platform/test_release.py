@@ -79,7 +79,9 @@ def test_other_files_are_ignored(directory: Path) -> None:
     before = Release.load(directory).digest
     (directory / "MLmodel").write_text("a registry's own")
     (directory / "encoder" / "README.md").write_text("words")
+    (directory / "encoder" / "vocab.txt").write_text("not listed")
     assert Release.load(directory).digest == before
+    assert Release.load(directory).encoder().digest == Release.load(directory).manifest.encoder.digest
 
 
 def test_a_changed_file(directory: Path) -> None:
@@ -116,6 +118,14 @@ def test_parts_that_do_not_fit(directory: Path) -> None:
     _edit(directory, library=library)
     with pytest.raises(ReleaseError, match="parts do not fit: library digest"):
         Release.load(directory)
+
+
+def test_a_part_that_is_not_listed(directory: Path) -> None:
+    files = json.loads((directory / "release.json").read_text())["files"]
+    _edit(directory, files=[file for file in files if file["path"] != "vectors.safetensors"])
+    with pytest.raises(ReleaseError, match="parts that are not listed") as caught:
+        Release.load(directory)
+    assert "vectors.safetensors" in caught.value.why
 
 
 def test_a_newer_scoring_version_is_refused(directory: Path) -> None:

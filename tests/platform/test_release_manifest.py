@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.platform.encoder import encoder_digest
 from assay.platform.errors import ReleaseError
 from assay.platform.release import hash_release
 from assay.platform.release_manifest import PinnedFile, ReleaseManifest
@@ -21,7 +22,7 @@ def test_the_digest_ignores_the_order_of_files(tmp_path: Path) -> None:
 
 def test_the_encoders_digest_is_over_its_listed_files(tmp_path: Path) -> None:
     manifest = hash_release(tmp_path).manifest
-    assert manifest.listed_encoder_digest() == manifest.encoder.digest
+    assert encoder_digest(manifest.encoder_files()) == manifest.encoder.digest
 
 
 def test_a_pinned_file(tmp_path: Path) -> None:

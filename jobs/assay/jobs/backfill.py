@@ -24,25 +24,22 @@ from assay.jobs.pipeline import Cluster, ClusterSpec, Pools
 from assay.jobs.plan import PlanFacts, PlanSpec, plan
 from assay.jobs.release_copy import keep_release
 from assay.jobs.stages import JudgeSpec, LookSpec
-from assay.jobs.store import Binding, Store, new_run, now
+from assay.jobs.store import Binding, PlacesSpec, Store, new_run, now
 from assay.jobs.work import Receipt, Task, Work
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.faults import OK
 from assay.platform.images import Budget
 from assay.platform.release import Release, resolve_release
-from assay.platform.spec import Spec
-from assay.platform.storage import Storage, StorageSpec
+from assay.platform.storage import Storage
 from assay.platform.uris import parse_uri
 
 WINDOW = 4096
 """Shards handed to Ray at once: each is a block the driver holds."""
 
 
-class BackfillSpec(Spec):
+class BackfillSpec(PlanSpec, PlacesSpec):
     """One backfill: what, into which store, judged how, and on what."""
 
-    source: str = Field(kw_only=False, description="folder, s3://bucket/prefix, Parquet manifest or text list of uris")
-    store: str = Field(description="folder or s3://bucket/prefix that keeps what is known of the corpus")
     release: str | None = Field(None, description="release directory; unset: the bundled starter release")
     policy: str | None = Field(None, description="policy of the release; unset: its default")
     retry_faults: bool = Field(False, description="fetch images with transient faults again and replace their rows")
@@ -53,10 +50,8 @@ class BackfillSpec(Spec):
     threads: int | None = Field(
         None, ge=1, le=256, description="fetch and decode threads of a look actor; unset: 4 on disk, 16 on S3"
     )
-    plan: PlanSpec = Field(PlanSpec(), description="listing and sharding")
     budget: Budget = Field(Budget(), description="what one image may cost")
     cluster: ClusterSpec = Field(ClusterSpec(), description="where it runs")
-    storage: StorageSpec = Field(StorageSpec(), description="object storage of source and store")
 
 
 class BackfillFacts(BaseModel):
@@ -243,7 +238,7 @@ def _prepare(spec: BackfillSpec, watcher: Watcher, began: float, stop: threading
         preprocess=release.preprocess.model_dump(mode="json"),
     )
     store.check_binding(binding)
-    listing = plan(store, spec.source, spec.plan, watcher.listed)
+    listing = plan(store, spec.source, spec, watcher.listed)
     store.bind(binding)
     known = generations(store)
     backlog = find_backlog(store, known, {"release": release.id, "policy": policy}, retry_faults=spec.retry_faults)

@@ -56,8 +56,8 @@ def _with_config(
     config: Annotated[str | None, Parameter(help="YAML file with settings; flags and ASSAY_* variables win")] = None,
 ) -> int:
     """Read settings from a file, too."""
-    if config:
-        app.config = (_ENVIRONMENT, Yaml(config, must_exist=True, use_commands_as_keys=False))
+    file = (Yaml(config, must_exist=True, use_commands_as_keys=False),) if config else ()
+    app.config = (_ENVIRONMENT, *file)
     return int(app(tokens, exit_on_error=False) or 0)
 
 

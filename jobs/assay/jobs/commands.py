@@ -34,13 +34,13 @@ from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.status import StatusSpec
-from assay.jobs.store import Store
+from assay.jobs.store import PlacesSpec, Store
 from assay.jobs.verify import VerifySpec
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import AssayError
 from assay.platform.release import ReleaseSpec, build_release
 from assay.platform.spec import Spec
-from assay.platform.storage import Storage, StorageSpec
+from assay.platform.storage import Storage
 
 _FLAT = Parameter(name="*")
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
@@ -49,13 +49,8 @@ _SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-t
 AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
 
 
-class PlanCommand(Spec):
+class PlanCommand(PlanSpec, PlacesSpec):
     """What `assay plan` takes."""
-
-    source: str = Field(kw_only=False, description="folder, s3://bucket/prefix, Parquet manifest or text list of uris")
-    store: str = Field(description="folder or s3://bucket/prefix that keeps what is known of the corpus")
-    plan: PlanSpec = Field(PlanSpec(), description="listing and sharding")
-    storage: StorageSpec = Field(StorageSpec(), description="object storage of source and store")
 
 
 def shown_command(arguments: list[str]) -> str:
@@ -103,7 +98,7 @@ def plan(spec: Annotated[PlanCommand, _FLAT], *, as_json: AsJson = False) -> int
     """List a source once and write down what is new: images, bytes, shards, already done."""
     store = Store.attach(Storage(spec.storage), spec.store)
     with Panel(Console(stderr=True), show=not as_json) as panel:
-        facts = plan_job.plan(store, spec.source, spec.plan, panel.listed)
+        facts = plan_job.plan(store, spec.source, spec, panel.listed)
     _print(facts, as_json, "plan")
     return 0
 

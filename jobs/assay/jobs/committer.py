@@ -118,4 +118,6 @@ class Committer:
 
 
 def _file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
-    return DataFile(written.path, written.size, rows, shard, shard, dict(partition))
+    return DataFile(
+        written.path, written.size, rows, shard, shard, written.first_uri, written.last_uri, dict(partition)
+    )

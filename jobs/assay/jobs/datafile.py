@@ -26,14 +26,14 @@ def write_observations(storage: Storage, store: str, shard: int, rows: pa.Table)
         use_dictionary=["outcome", "format", "detail", "views.list.element.kind"],
         write_statistics=["shard", "uri", "etag", "outcome"],
     )
-    return _write(storage, store, "observations", shard, sink)
+    return _write(storage, f"{store}/observations", shard, rows, sink)
 
 
 def write_verdicts(storage: Storage, store: str, shard: int, rows: pa.Table) -> WrittenFile:
     """Write a shard's verdicts; release and policy are partition values of the transaction, not columns of the file."""
     sink = pa.BufferOutputStream()
     pq.write_table(rows.select(VERDICT_FILE.names).cast(VERDICT_FILE), sink, compression="zstd")
-    return _write(storage, store, "verdicts", shard, sink)
+    return _write(storage, f"{store}/verdicts", shard, rows, sink)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
@@ -44,13 +44,14 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return [facts.column(i).path for i in range(len(facts))]
 
 
-def _write(storage: Storage, store: str, table: str, shard: int, sink: pa.BufferOutputStream) -> WrittenFile:
+def _write(storage: Storage, table: str, shard: int, rows: pa.Table, sink: pa.BufferOutputStream) -> WrittenFile:
     data = sink.getvalue()
     name = os.urandom(8).hex()
     # Two random letters first: object stores share out request limits by prefix.
     path = f"data/{name[:2]}/{shard:012d}-{name}.parquet"
-    storage.write(f"{store}/{table}/{path}", data.to_pybytes())
-    return WrittenFile(path=path, size=data.size)
+    storage.write(f"{table}/{path}", data.to_pybytes())
+    ends = pc.min_max(rows["uri"]).as_py()
+    return WrittenFile(path=path, size=data.size, first_uri=ends["min"], last_uri=ends["max"])
 
 
 def read_shard(storage: Storage, store: str, path: str, shard: int) -> pa.Table:
@@ -61,7 +62,9 @@ def read_shard(storage: Storage, store: str, path: str, shard: int) -> pa.Table:
     """
     fs, where = storage.arrow(f"{store}/observations/{path}")
     try:
-        rows = pq.read_table(where, filesystem=fs, schema=OBSERVATIONS, filters=pc.field("shard") == shard)
+        # No partitioning: pyarrow would read a folder named `shard=7` on the way to the store as a column.
+        wanted = pc.field("shard") == shard
+        rows = pq.read_table(where, filesystem=fs, schema=OBSERVATIONS, partitioning=None, filters=wanted)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(
             "a committed file cannot be read", where=where, why=str(error), fix="run `assay verify`"

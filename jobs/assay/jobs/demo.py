@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from assay.jobs.backfill import BackfillFacts, BackfillSpec
 from assay.jobs.corpus import CorpusSpec, compose_corpus
+from assay.jobs.manifest import ShardSpec
 from assay.jobs.reporting import ReportSpec, report
 from assay.jobs.verify import VerifySpec, verify
 from assay.platform.errors import ConservationError
@@ -51,7 +52,7 @@ def demo(spec: DemoSpec, run: RunBackfill, console: Console, *, as_json: bool) -
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     audit = BackfillSpec(
-        source=str(bucket), store=str(store), policy=spec.policy, max_fault_rate=1.0, plan={"shard": {"images": SHARD}}
+        source=str(bucket), store=str(store), policy=spec.policy, max_fault_rate=1.0, shard=ShardSpec(images=SHARD)
     )
     facts = run(audit, as_json)
     proof = verify(VerifySpec(store=str(store)))

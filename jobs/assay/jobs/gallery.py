@@ -19,7 +19,7 @@ from assay.platform.views import OPENAI_MEAN, OPENAI_STD, Preprocess
 EDGE = 96  # pixels
 BLUR = 1.8  # radius in those pixels: text and faces are gone, shapes stay
 QUALITY = 50
-GALLERY_BYTES = 5 * 2**20
+GALLERY_BYTES = 4 * 2**20
 """All thumbnails of a page together; base64 makes a third more of it, and the page stays below 10 MB."""
 
 FETCHES_AT_ONCE = 8

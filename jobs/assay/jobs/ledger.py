@@ -21,6 +21,10 @@ from assay.platform.storage import Storage
 
 APP_ID = "assay"
 
+STATISTICS = ("shard", "uri")
+"""Columns whose least and greatest value every transaction states. The table must promise no others: delta-rs reads a
+column it expects statistics for and finds none as `column >= null`, and a filter on it then drops every row."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
@@ -31,6 +35,8 @@ class DataFile:
     rows: int
     first_shard: int
     last_shard: int
+    first_uri: str
+    last_uri: str
     partition: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,7 +66,12 @@ class DeltaLedger:
         path, options = self.storage.delta(self.uri)
         try:
             self._table = DeltaTable.create(
-                path, self.schema, mode="ignore", partition_by=self.partition_by or None, storage_options=options
+                path,
+                self.schema,
+                mode="ignore",
+                partition_by=self.partition_by or None,
+                storage_options=options,
+                configuration={"delta.dataSkippingStatsColumns": ",".join(STATISTICS)},
             )
         except (DeltaError, OSError) as error:
             raise StorageError(
@@ -79,7 +90,7 @@ class DeltaLedger:
         partition = {name: str(row[f"partition.{name}"]) for name in self.partition_by}
         counts = [row["size_bytes"], row["num_records"], row["min.shard"], row["max.shard"]]
         size, rows, first, last = (int(str(count)) for count in counts)
-        return DataFile(str(row["path"]), size, rows, first, last, partition)
+        return DataFile(str(row["path"]), size, rows, first, last, str(row["min.uri"]), str(row["max.uri"]), partition)
 
     def dataset(self) -> pyarrow.dataset.Dataset:
         """The committed rows as an Arrow dataset; an empty one when there is no table."""
@@ -153,9 +164,9 @@ def _unreadable(uri: str, error: Exception) -> StorageError:
 def _add(file: DataFile) -> AddAction:
     stats = {
         "numRecords": file.rows,
-        "minValues": {"shard": file.first_shard},
-        "maxValues": {"shard": file.last_shard},
-        "nullCount": {"shard": 0},
+        "minValues": {"shard": file.first_shard, "uri": file.first_uri},
+        "maxValues": {"shard": file.last_shard, "uri": file.last_uri},
+        "nullCount": dict.fromkeys(STATISTICS, 0),
     }
     stamp = int(time.time() * 1000)
     return AddAction(file.path, file.size, dict(file.partition), stamp, True, json.dumps(stats))

@@ -6,16 +6,18 @@
 Knows how listings become shards and how they are read back. Does not know what was done with a shard.
 """
 
+import contextlib
 import itertools
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError, ManifestError
@@ -136,7 +138,8 @@ class ManifestWriter:
         for name in self._written:
             self._fs.delete_file(f"{self._base}/{name}")
         if isinstance(self._fs, pyarrow.fs.LocalFileSystem):
-            self._fs.delete_dir(self._base)
+            with contextlib.suppress(OSError):  # not empty: another planner writes the same generation
+                Path(self._base).rmdir()
 
     def _flush(self) -> None:
         if self._open is None:
@@ -173,8 +176,7 @@ def generations(store: Store) -> list[Generation]:
     fs, base = store.storage.arrow(store.path("manifests"))
     found = fs.get_file_info(pyarrow.fs.FileSelector(base, allow_not_found=True))
     names = sorted(info.base_name for info in found if _NAME.search(info.base_name))
-    read = [store.storage.read(store.path("manifests", name, "generation.json")) for name in names]
-    known = [Generation.model_validate_json(data) for data in read if data is not None]
+    known = [one for name in names if (one := _read_generation(store, name)) is not None]
     expected = 0
     for index, generation in enumerate(known):
         if generation.number != index or generation.first_shard != expected:
@@ -186,6 +188,17 @@ def generations(store: Store) -> list[Generation]:
             )
         expected = generation.next_shard
     return known
+
+
+def _read_generation(store: Store, name: str) -> Generation | None:
+    where = store.path("manifests", name, "generation.json")
+    data = store.storage.read(where)
+    try:
+        return None if data is None else Generation.model_validate_json(data)
+    except ValidationError as error:
+        raise ManifestError(
+            "a manifest generation cannot be read", where=where, why=str(error), fix="restore it from a backup"
+        ) from error
 
 
 def read_rows(store: Store, generation: Generation, shards: range | None = None) -> Iterator[pa.Table]:

@@ -86,7 +86,7 @@ def render_page(data: ReportData, gallery: Gallery) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "score": _score, "duration": _duration, "moment": _moment}
+    environment.filters |= {"count": _count, "score": _score, "moment": _moment, "visible": make_visible}
     sections = [_section(number, name, data, gallery) for number, name in enumerate(data.labels)]
     return environment.get_template("report.html.j2").render(
         data=data,
@@ -155,8 +155,12 @@ def show_name(uri: str, source: str) -> str:
     name = relative_uri(uri, parse_uri(source).uri) if source else uri
     if uri.startswith("file://"):
         name = unquote_to_bytes(name).decode(errors="backslashreplace")
-    # Newlines would break the line, and direction marks would let a name pass for another.
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in name)
+    return make_visible(name)
+
+
+def make_visible(text: str) -> str:
+    """`text` with escapes for what does not print: direction marks would let a name pass for another."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _section(number: int, name: str, data: ReportData, gallery: Gallery) -> Section:

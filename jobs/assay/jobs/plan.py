@@ -13,18 +13,16 @@ from assay.jobs.done import DoneShards
 from assay.jobs.manifest import Generation, ManifestWriter, ShardSpec, cut, generations, read_rows
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
-from assay.platform.errors import AssayError, CommitError, ManifestError
+from assay.platform.errors import CommitError, ManifestError
 from assay.platform.rows import ImageRef
-from assay.platform.spec import Spec
 
 Progress = Callable[[int, int], None]
 """Called now and then with (objects listed, bytes listed)."""
 
 
-class PlanSpec(Spec):
+class PlanSpec(SourceSpec):
     """What to plan, and how it is cut."""
 
-    select: SourceSpec = Field(SourceSpec(), description="which objects")
     shard: ShardSpec = Field(ShardSpec(), description="how the listing is cut into shards")
 
 
@@ -78,13 +76,13 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
     number = len(known)
     first = known[-1].next_shard if known else 0
     writer: ManifestWriter | None = None
-    new = _new_refs(read_source(store.storage, source, spec.select), _known(store, known), done, tally)
+    new = _new_refs(read_source(store.storage, source, spec), _known(store, known), done, tally)
     try:
         for shard in cut(new, first, spec.shard):
             writer = writer or _writer(store, number)
             writer.add(shard)
             tally.shards.append(shard.number)
-    except AssayError:
+    except BaseException:  # also a full disk and Ctrl-C leave no parts behind
         if writer is not None:
             writer.abort()
         raise

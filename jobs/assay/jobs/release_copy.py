@@ -4,7 +4,6 @@ Knows how a release directory travels to and from a store. What a release is mad
 `assay.platform.release`.
 """
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,10 +11,9 @@ from pathlib import Path
 from assay.jobs.store import Store
 from assay.platform.errors import ReleaseError
 from assay.platform.release import Release
+from assay.platform.release_manifest import RELEASE_FILE, ReleaseManifest
 from assay.platform.storage import Storage
 from assay.platform.uris import parse_uri
-
-RELEASE_FILE = "release.json"
 
 
 def keep_release(store: Store, release: Release) -> None:
@@ -35,24 +33,34 @@ def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
         ReleaseError: the store does not have it, or its files are not what they were.
     """
     place = parse_uri(f"{store}/releases/{release_id}")
-    if not place.is_s3:
-        return Release.load(Path(place.key))
-    cache = Path(tempfile.gettempdir()) / "assay-releases" / release_id
-    if not (cache / RELEASE_FILE).is_file():
-        _download(storage, place.uri, cache)
-    return Release.load(cache)
+    directory = Path(place.key)
+    if place.is_s3:
+        directory = Path(tempfile.gettempdir()) / "assay-releases" / release_id
+        if not (directory / RELEASE_FILE).is_file():
+            _download(storage, place.uri, directory)
+    release = Release.load(directory)
+    if release.id != release_id:
+        raise ReleaseError(
+            "the store's copy of the release is another release",
+            where=str(directory),
+            why=f"expected {release_id}, found {release.id}",
+            fix="remove that folder, then run the same command from where the release is",
+        )
+    return release
 
 
 def _download(storage: Storage, base: str, cache: Path) -> None:
     """Fill a folder aside, then name it: processes of one node that race for it all win."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=cache.parent))
-    facts = _part(storage, base, RELEASE_FILE)
-    for entry in json.loads(facts)["files"]:
-        target = aside / entry["path"]
+    (aside / RELEASE_FILE).write_bytes(_part(storage, base, RELEASE_FILE))
+    for entry in ReleaseManifest.read(aside).files:
+        target = aside / entry.path
+        if not target.resolve().is_relative_to(aside.resolve()):
+            fix = "do not use it: a path like this is not made by Assay"
+            raise ReleaseError("a release names a file outside itself", where=base, why=entry.path, fix=fix)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(_part(storage, base, entry["path"]))
-    (aside / RELEASE_FILE).write_bytes(facts)
+        target.write_bytes(_part(storage, base, entry.path))
     try:
         aside.rename(cache)
     except OSError:  # another process named it first; its copy is as good

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import unquote
+from typing import Any
 
 import botocore.exceptions
 import pyarrow as pa
@@ -21,8 +21,8 @@ from assay.platform.fetch import file_etag
 from assay.platform.listing import list_objects
 from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
-from assay.platform.storage import CREDENTIAL_CODES, Storage, error_code, job_error
-from assay.platform.uris import file_uri, parse_uri, relative_uri, shown_name
+from assay.platform.storage import CREDENTIAL_CODES, REQUEST_ERRORS, Storage, error_code, job_error
+from assay.platform.uris import Location, file_uri, parse_uri, relative_uri, shown_name
 
 LOOKUPS_AT_ONCE = 32
 """Uris of a list without etags asked for at the same time."""
@@ -102,20 +102,24 @@ def _read_bytes(storage: Storage, source: str) -> bytes:
 def _read_list(storage: Storage, source: str) -> list[str]:
     """Uris or local paths, one a line; blank lines and lines that begin with # are skipped."""
     try:
-        lines = _read_bytes(storage, source).decode().splitlines()
+        lines = _read_bytes(storage, source).decode("utf-8-sig").split("\n")  # keys may hold any other line break
     except UnicodeDecodeError as error:
         raise ManifestError(
             "the list is not UTF-8 text", where=source, why=str(error), fix="percent-encode odd bytes in file:// uris"
         ) from error
-    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    stripped = (line.strip(" \t\r") for line in lines)
+    named = [line for line in stripped if line and not line.startswith("#")]
     return _refuse_twins([parse_uri(name).uri for name in named], source)
 
 
 def _read_manifest(storage: Storage, source: str) -> Iterator[ImageRef]:
-    """Columns uri, etag, size; or those of an S3 inventory: bucket, key (url-encoded), e_tag, size."""
+    """Columns uri, etag, size; or those of an S3 inventory: bucket, key, e_tag, size.
+
+    Keys of an inventory are url-encoded in its CSV form only, not in Parquet.
+    """
     try:
         table = pq.read_table(pa.BufferReader(_read_bytes(storage, source)))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ManifestError(
             "not a Parquet file", where=source, why=str(error), fix="write it with columns uri, etag, size"
         ) from error
@@ -135,7 +139,7 @@ def _manifest_uris(table: pa.Table, names: set[str], source: str) -> list[str]:
         written = table["uri"].to_pylist()
     elif {"bucket", "key"} <= names:
         buckets, keys = table["bucket"].to_pylist(), table["key"].to_pylist()
-        written = [f"s3://{bucket}/{unquote(key)}" for bucket, key in zip(buckets, keys, strict=True)]
+        written = [f"s3://{bucket}/{key}" for bucket, key in zip(buckets, keys, strict=True)]
     else:
         raise ManifestError(
             "the manifest has no uris",
@@ -166,10 +170,26 @@ def _look(storage: Storage, uri: str) -> ImageRef:
         return ImageRef(uri, file_etag(facts), facts.st_size)
     try:
         head = storage.request(lambda client: client.head_object(Bucket=place.bucket, Key=place.key))
+    except botocore.exceptions.ClientError:
+        _refuse_what_concerns_all(storage, place)
+        return ImageRef(uri, "", 0)
+    except REQUEST_ERRORS as error:
+        raise job_error(error, place) from error
+    return ImageRef(uri, str(head["ETag"]).strip('"'), int(head["ContentLength"]))
+
+
+def _refuse_what_concerns_all(storage: Storage, place: Location) -> None:
+    """The answer to a refused HEAD has no body, and so no reason. Ask for the first byte, to hear the reason."""
+    try:
+        storage.request(lambda client: _first_byte(client, place))
     except botocore.exceptions.ClientError as error:
         if error_code(error) in CREDENTIAL_CODES | {"NoSuchBucket"}:
             raise job_error(error, place) from error
-        return ImageRef(uri, "", 0)
-    except (botocore.exceptions.BotoCoreError, OSError) as error:
+    except REQUEST_ERRORS as error:
         raise job_error(error, place) from error
-    return ImageRef(uri, str(head["ETag"]).strip('"'), int(head["ContentLength"]))
+
+
+async def _first_byte(client: Any, place: Location) -> None:
+    response = await client.get_object(Bucket=place.bucket, Key=place.key, Range="bytes=0-0")
+    async with response["Body"]:
+        return

@@ -11,20 +11,30 @@ Knows the layout and refuses stores it must not touch. Does not know how rows co
 
 import json
 import os
+import re
 import time
 import uuid
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assay.jobs.ledger import DeltaLedger
 from assay.platform.errors import SpecError, StorageError, StoreVersionError
 from assay.platform.rows import OBSERVATIONS, SCHEMA_VERSION, VERDICT_PARTITIONS, VERDICTS
-from assay.platform.storage import Storage
+from assay.platform.spec import Spec
+from assay.platform.storage import Storage, StorageSpec
 from assay.platform.uris import parse_uri
 
 OBSERVATION_CODE = 1
 """Raised when the pixels the encoder sees, and so embeddings, change with the code."""
+
+
+class PlacesSpec(Spec):
+    """Where a job reads, and where it keeps what it learns. A base of other Specs: its fields come first."""
+
+    source: str = Field(kw_only=False, description="folder, s3://bucket/prefix, Parquet manifest or text list of uris")
+    store: str = Field(description="folder or s3://bucket/prefix that keeps what is known of the corpus")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage of source and store")
 
 
 class Binding(BaseModel):
@@ -50,11 +60,16 @@ class _StoreFacts(BaseModel):
 
 
 class Store:
-    """A store. `open` one that must exist, or `attach` and `establish` it."""
+    """A store. `open` one that must exist, or `attach` and `establish` it.
+
+    Raises:
+        SpecError: its name has characters that Delta tables cannot live under.
+    """
 
     def __init__(self, storage: Storage, uri: str) -> None:
         self.storage = storage
         self.uri = parse_uri(uri).uri.rstrip("/")
+        _refuse_odd_name(parse_uri(uri).key, uri)
         self.observations = DeltaLedger(storage, self.path("observations"), OBSERVATIONS)
         self.verdicts = DeltaLedger(storage, self.path("verdicts"), VERDICTS, VERDICT_PARTITIONS)
 
@@ -140,8 +155,17 @@ class Store:
 
     def binding(self) -> Binding | None:
         """What the store's observations are made with; None before the first backfill."""
-        data = self.storage.read(self.path("binding.json"))
-        return None if data is None else Binding.model_validate_json(data)
+        where = self.path("binding.json")
+        data = self.storage.read(where)
+        try:
+            return None if data is None else Binding.model_validate_json(data)
+        except ValidationError as error:
+            raise StoreVersionError(
+                "this store's binding cannot be read",
+                where=where,
+                why=str(error),
+                fix="restore binding.json, upgrade Assay, or use another store",
+            ) from error
 
     def check_binding(self, wanted: Binding) -> None:
         """Refuse `wanted` if the store is bound to something else.
@@ -181,6 +205,17 @@ class Store:
             name = json.loads(pointer)["run"]
         data = self.storage.read(self.path("runs", f"{name}.json"))
         return None if data is None else dict(json.loads(data))
+
+
+def _refuse_odd_name(name: str, where: str) -> None:
+    """delta-rs decodes `%41` in a table's place, and takes no control characters and nothing that is no UTF-8."""
+    if re.search(r"%[0-9A-Fa-f]{2}|[\x00-\x1f\x7f\udc80-\udcff]", name):
+        raise SpecError(
+            "a store cannot have this name",
+            where=ascii(where),
+            why="Delta tables cannot live below control characters, bytes that are not UTF-8, or % and two hex digits",
+            fix="choose another --store",
+        )
 
 
 def now() -> str:

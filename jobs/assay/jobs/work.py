@@ -50,6 +50,8 @@ class WrittenFile(BaseModel):
 
     path: str
     size: int
+    first_uri: str
+    last_uri: str
 
 
 class Failure(BaseModel):

@@ -24,8 +24,6 @@ from assay.platform.encoder import (
     Pixels,
     Precision,
     TextVectors,
-    encoder_digest,
-    file_digests,
 )
 from assay.platform.errors import ReleaseError, SpecError
 from assay.platform.views import Preprocess
@@ -45,9 +43,9 @@ online is cheap."""
 class ClipEncoder:
     """An open_clip model with its tokenizer. Has the shape of `Encoder`."""
 
-    def __init__(self, directory: Path, precision: Precision = "fp32", device: str = "auto") -> None:
+    def __init__(self, directory: Path, digest: str, precision: Precision = "fp32", device: str = "auto") -> None:
         config = _read_config(directory)
-        self.digest = encoder_digest(file_digests(directory))
+        self.digest = digest
         self.device = _device(device)
         self.dtype = _DTYPES[precision]
         self._model = _load_model(directory, self.device, self.dtype)

@@ -30,7 +30,7 @@ Precision = Literal["fp32", "bf16"]
 BUNDLED_ENCODER = Path(__file__).parent / "data" / "starter" / "encoder"
 """The encoder that ships with Assay; read only."""
 
-_NOT_THE_ENCODER = ("readme", "license", "licence", "notice", "copying", "mlmodel")
+_NOT_THE_ENCODER = ("readme", "license", "licence", "notice", "copying", "mlmodel", "requirements")
 _NOT_READ = (".md", ".yaml", ".yml", ".png", ".jpg", ".svg", ".py", ".lock", ".incomplete")
 
 
@@ -79,8 +79,13 @@ class Encoder(Protocol):
         ...
 
 
-def load_encoder(directory: Path, spec: EncoderSpec | None = None, device: str = "auto") -> Encoder:
-    """The encoder kept in a directory. Only `spec.precision` is read: the directory says the rest."""
+def load_encoder(
+    directory: Path,
+    precision: Precision = "fp32",
+    device: str = "auto",
+    files: Mapping[str, str] | None = None,
+) -> Encoder:
+    """The encoder kept in a directory. `files`: its files' digests, if known and checked, as a release's are."""
     if not directory.is_dir():
         raise ReleaseError(
             "no encoder here",
@@ -88,12 +93,13 @@ def load_encoder(directory: Path, spec: EncoderSpec | None = None, device: str =
             why="not a directory",
             fix="check the path, or export the encoder again",
         )
+    digest = encoder_digest(file_digests(directory) if files is None else files)
     if (directory / HASH_FILE).is_file():
-        return HashEncoder.load(directory, encoder_digest(file_digests(directory)))
+        return HashEncoder.load(directory, digest)
     # Imported here because it loads torch and open_clip: see the module's first words.
     from assay.platform.clip_encoder import ClipEncoder
 
-    return ClipEncoder(directory, (spec or EncoderSpec()).precision, device)
+    return ClipEncoder(directory, digest, precision, device)
 
 
 def export_encoder(spec: EncoderSpec, directory: Path) -> None:

@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import botocore.exceptions
 
 from assay.platform.errors import BucketError, StorageError
 from assay.platform.faults import Fault, FaultKind
 from assay.platform.rows import ImageRef
-from assay.platform.storage import CREDENTIAL_CODES, Storage, error_code, job_error
+from assay.platform.storage import CREDENTIAL_CODES, CREDENTIAL_ERRORS, REQUEST_ERRORS, Storage, error_code, job_error
 from assay.platform.uris import Location, parse_uri
 
 BODY_TRIES = 3
@@ -37,7 +36,7 @@ def fetch(storage: Storage, ref: ImageRef, max_bytes: int) -> bytes | Fault:
     if ref.size > max_bytes:
         return Fault(FaultKind.TOO_LARGE, f"{ref.size} bytes, budget {max_bytes}")
     place = parse_uri(ref.uri)
-    return _fetch_object(storage, place, ref) if place.is_s3 else _fetch_file(place, ref, max_bytes)
+    return _fetch_object(storage, place, ref, max_bytes) if place.is_s3 else _fetch_file(place, ref, max_bytes)
 
 
 def _fetch_file(place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault:
@@ -61,28 +60,30 @@ def _fetch_file(place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault
         return Fault(FaultKind.UNREACHABLE, error.strerror or type(error).__name__)
 
 
-def _fetch_object(storage: Storage, place: Location, ref: ImageRef) -> bytes | Fault:
+def _fetch_object(storage: Storage, place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault:
     detail = ""
     for attempt in range(BODY_TRIES):
         if attempt:
             time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311  # jitter, not a secret
         try:
-            return storage.request(lambda client: _get(client, place, ref.etag))
+            return storage.request(lambda client: _get(client, place, ref.etag, max_bytes))
         except botocore.exceptions.ClientError as error:
             return _answer(error, place)
-        except botocore.exceptions.NoCredentialsError as error:
+        except CREDENTIAL_ERRORS as error:
             raise job_error(error, place) from error
-        except (botocore.exceptions.BotoCoreError, aiohttp.ClientError, OSError, TimeoutError) as error:
+        except REQUEST_ERRORS as error:
             detail = f"{type(error).__name__} in {attempt + 1} tries"
     return Fault(FaultKind.UNREACHABLE, detail)
 
 
-async def _get(client: Any, place: Location, etag: str) -> bytes:
+async def _get(client: Any, place: Location, etag: str, max_bytes: int) -> bytes | Fault:
     pinned = {"IfMatch": f'"{etag}"'} if etag else {}
     response = await client.get_object(Bucket=place.bucket, Key=place.key, **pinned)
+    promised = int(response["ContentLength"])
     async with response["Body"] as body:
+        if promised > max_bytes:  # a list or manifest may not know the size, or be wrong
+            return Fault(FaultKind.TOO_LARGE, f"{promised} bytes, budget {max_bytes}")
         data = bytes(await body.read())
-    promised = int(response.get("ContentLength", len(data)))
     if len(data) != promised:
         raise ConnectionError(f"{len(data)} of {promised} bytes")
     return data

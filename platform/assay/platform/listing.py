@@ -3,13 +3,14 @@
 Knows the listing requests. Never asks for an object by itself (no HEAD per image), and does not know what images are.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import botocore.exceptions
 
@@ -18,6 +19,9 @@ from assay.platform.fetch import file_etag
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage, job_error
 from assay.platform.uris import Location, file_uri, parse_uri
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What `stat` says of a name deleted while listing, and of a link to nothing, through a file, or to itself."""
 
 PREFIXES_AT_ONCE = 16
 """Prefixes of a bucket listed at the same time; each is its own chain of pages."""
@@ -47,9 +51,9 @@ def _list_folder(root: Path) -> list[ImageRef]:
 def _regular_files(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
     """Regular files below `root`, links to files followed, links to folders not."""
 
-    def refuse(error: OSError) -> None:
+    def refuse(error: OSError) -> NoReturn:
         raise StorageError(
-            "cannot list a folder", where=str(error.filename), why=str(error.strerror), fix="grant read access"
+            "cannot list a folder", where=os.fsdecode(error.filename), why=str(error.strerror), fix="grant read access"
         )
 
     for folder, _, names in os.walk(root, onerror=refuse):
@@ -57,8 +61,10 @@ def _regular_files(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
             path = os.path.join(folder, name)  # noqa: PTH118  # bytes: names need not be UTF-8
             try:
                 facts = os.stat(path)  # noqa: PTH116  # bytes
-            except FileNotFoundError:  # deleted while listing, or a dangling link: not there, so not planned
-                continue
+            except OSError as error:
+                if error.errno in _NOT_THERE:
+                    continue
+                refuse(error)
             if stat.S_ISREG(facts.st_mode):
                 yield path, facts
 
@@ -106,7 +112,9 @@ def _in_order(
 
 
 def _whole(storage: Storage, place: Location) -> list[ImageRef]:
-    return [ref for page in _pages(storage, place, delimiter="") for ref in page.refs]
+    """All keys with a prefix. Sorted here: S3 lists in the order of bytes, some stores (SeaweedFS) folder by folder."""
+    found = [ref for page in _pages(storage, place, delimiter="") for ref in page.refs]
+    return sorted(found, key=lambda ref: ref.uri)
 
 
 def _pages(storage: Storage, place: Location, delimiter: str) -> Iterator[_Page]:

@@ -87,9 +87,7 @@ class Moderator:
         embeddings = self.encoder.encode_images(batch.pixels).astype(_HALF, copy=False)
         column = _binary(embeddings, num_views)
         position = OBSERVATIONS.get_field_index("embedding")
-        observations = batch.rows.add_column(position, OBSERVATIONS.field(position), column).cast(
-            OBSERVATIONS
-        )
+        observations = batch.rows.add_column(position, OBSERVATIONS.field(position), column).cast(OBSERVATIONS)
         _conserve("observe", batch.rows.num_rows, observations.num_rows)
         return observations
 
@@ -164,9 +162,7 @@ class Moderator:
         offsets = pa.array(np.append(0, np.cumsum(counts)).astype(np.int32))
         return pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(columns, fields=list(FINDING)))
 
-    def _score_maps(
-        self, num_rows: int, rows: npt.NDArray[np.int64], best: npt.NDArray[np.float32]
-    ) -> pa.Array:
+    def _score_maps(self, num_rows: int, rows: npt.NDArray[np.int64], best: npt.NDArray[np.float32]) -> pa.Array:
         num_labels = len(self.labels)
         keys = pa.array(self.labels).take(pa.array(np.tile(np.arange(num_labels), len(rows))))
         has = np.zeros(num_rows, np.bool_)
@@ -202,9 +198,7 @@ def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64
 
 def _matrix(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
     """A binary column's bytes as one matrix, viewed, not copied, when the column is in one piece."""
-    parts: Sequence[npt.NDArray[np.float16]] = [
-        _chunk_matrix(chunk, dim) for chunk in column.chunks if len(chunk)
-    ]
+    parts: Sequence[npt.NDArray[np.float16]] = [_chunk_matrix(chunk, dim) for chunk in column.chunks if len(chunk)]
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([np.empty((0, dim), _HALF), *parts])

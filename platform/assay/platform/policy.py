@@ -97,9 +97,7 @@ class Policy(BaseModel, frozen=True, extra="forbid"):
 
     def canonical(self) -> str:
         """The policy as one line of JSON that two equal policies share."""
-        return json.dumps(
-            self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-        )
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @cached_property
     def digest(self) -> str:

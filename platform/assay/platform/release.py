@@ -24,6 +24,7 @@ from assay.platform.encoder import (
     BUNDLED_ENCODER,
     Encoder,
     EncoderSpec,
+    encoder_digest,
     encoder_files,
     export_encoder,
     load_encoder,
@@ -113,8 +114,9 @@ class Release:
 
     def encoder(self, device: str = "auto") -> Encoder:
         """The encoder, loaded now; torch is imported here and not before."""
-        spec = EncoderSpec(precision=self.manifest.encoder.precision)
-        return load_encoder(self.directory / self.manifest.encoder.path, spec, device)
+        pinned = self.manifest.encoder
+        files = self.manifest.encoder_files()
+        return load_encoder(self.directory / pinned.path, pinned.precision, device, files)
 
 
 def bundled_release() -> Path:
@@ -151,7 +153,7 @@ def build_release(directory: Path, spec: ReleaseSpec) -> Release:
     for name, (path, _) in policies.items():
         _place(path, directory / _policy_file(name))
     export_encoder(spec.encoder, directory / _ENCODER)
-    encoder = load_encoder(directory / _ENCODER, spec.encoder)
+    encoder = load_encoder(directory / _ENCODER, spec.encoder.precision)
     bound_to = {"encoder": encoder.digest, "library": library.digest}
     PromptVectors.compile(library, encoder).save(directory / _VECTORS, bound_to)
     manifest = ReleaseManifest(
@@ -240,7 +242,8 @@ def _check_fit(release: Release) -> None:
     manifest = release.manifest
     vectors, bound_to = PromptVectors.load(release.directory / manifest.vectors)
     expected = {
-        "encoder digest": (manifest.encoder.digest, manifest.listed_encoder_digest()),
+        "parts that are not listed": ([], manifest.unlisted()),
+        "encoder digest": (manifest.encoder.digest, encoder_digest(manifest.encoder_files())),
         "library digest": (manifest.library.digest, release.library().digest),
         "encoder of the prompt vectors": (manifest.encoder.digest, bound_to.get("encoder")),
         "library of the prompt vectors": (manifest.library.digest, bound_to.get("library")),

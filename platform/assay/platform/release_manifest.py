@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
 
-from assay.platform.encoder import Precision, encoder_digest, file_sha256
+from assay.platform.encoder import Precision, file_sha256
 from assay.platform.errors import ReleaseError
 from assay.platform.library import Slug
 from assay.platform.scoring import MAX_TEMPERATURE
@@ -123,8 +123,12 @@ class ReleaseManifest(BaseModel, frozen=True, extra="forbid"):
         said["files"] = sorted(said["files"], key=lambda file: str(file["path"]))
         return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
-    def listed_encoder_digest(self) -> str:
-        """The encoder's digest as the listed files give it."""
+    def encoder_files(self) -> dict[str, str]:
+        """The listed files of the encoder, relative to its directory, with their sha256."""
         prefix = f"{self.encoder.path}/"
-        listed = [file for file in self.files if file.path.startswith(prefix)]
-        return encoder_digest({file.path.removeprefix(prefix): file.sha256 for file in listed})
+        return {file.path.removeprefix(prefix): file.sha256 for file in self.files if file.path.startswith(prefix)}
+
+    def unlisted(self) -> list[str]:
+        """Parts that are named but not among the listed files: nobody would notice if they changed."""
+        named = {self.library.path, self.vectors, *(policy.path for policy in self.policies.values())}
+        return sorted(named - {file.path for file in self.files})

@@ -128,22 +128,21 @@ class Scorer:
         self.phrases = vectors
         self.dim = vectors.vectors.shape[1]
         self._temperature = temperature
-        self._own = [_owned(vectors, Role.PROMPT, concept) for concept in self.concepts]
+        rows = _rows_by_owner(vectors)
+        self._own = [rows[Role.PROMPT, concept] for concept in self.concepts]
         anchors, self._anchor_starts = _anchors(vectors, self._own)
         self._num_anchors = len(anchors)
-        owners = sorted(
-            {owner for role, owner in zip(vectors.roles, vectors.owners, strict=True) if role is Role.COUNTER}
-        )
-        parts = [*(_owned(vectors, Role.COUNTER, owner) for owner in owners), _owned(vectors, Role.BACKGROUND, "")]
+        owners = sorted(owner for role, owner in rows if role is Role.COUNTER)
+        parts = [*(rows[Role.COUNTER, owner] for owner in owners), rows[Role.BACKGROUND, ""]]
         self._negative_starts = _starts([len(part) for part in parts])
         # Where each concept's sums stand: its label's, its own (or a column of zeros), and the background's.
         place = {owner: position for position, owner in enumerate([*owners, ""])}
-        rows = [
-            (place[label], place.get(concept, len(place)), place[""])
-            for concept, (label, _) in library.concepts.items()
+        nothing = len(place)
+        sums_of = [
+            (place[label], place.get(concept, nothing), place[""]) for concept, (label, _) in library.concepts.items()
         ]
-        self._sums_of = np.array(rows, np.int64).T
-        self._against = [np.concatenate([parts[at] for at in row if at < len(parts)]) for row in rows]
+        self._sums_of = np.array(sums_of, np.int64).T
+        self._against = [np.concatenate([parts[at] for at in three if at != nothing]) for three in sums_of]
         self._matrix = _exact(np.concatenate([anchors, vectors.vectors[np.concatenate(parts)]]))
         self._all_phrases = _exact(vectors.vectors)
         column = {concept: position for position, concept in enumerate(self.concepts)}
@@ -169,15 +168,12 @@ class Scorer:
 
         Both are places in `phrases`.
         """
-        own = _mask(self._own, len(self.phrases.texts))
-        against = _mask(self._against, len(self.phrases.texts))
         prompts, counters = np.empty(len(embeddings), np.int64), np.empty(len(embeddings), np.int64)
-        for start, tile in _tiles(embeddings):
-            stop = start + len(tile)
-            near = tile @ self._all_phrases
-            asked = concepts[start:stop]
-            prompts[start:stop] = np.where(own[asked], near, -np.inf).argmax(axis=1)
-            counters[start:stop] = np.where(against[asked], near, -np.inf).argmax(axis=1)
+        for concept in np.unique(concepts):
+            asked = np.flatnonzero(concepts == concept)
+            wide = embeddings[asked].astype(np.float64)
+            for found, phrases in ((prompts, self._own[concept]), (counters, self._against[concept])):
+                found[asked] = phrases[(wide @ self._all_phrases[:, phrases]).argmax(axis=1)]
         return prompts, counters
 
     def _concept_scores(self, near: Doubles) -> Floats:
@@ -223,9 +219,11 @@ def _exact(vectors: Floats) -> Doubles:
     return np.ascontiguousarray(np.rint(vectors.astype(np.float64).T * 2**24) / 2**24)
 
 
-def _owned(vectors: PromptVectors, role: Role, owner: str) -> Ids:
-    pairs = zip(vectors.roles, vectors.owners, strict=True)
-    return np.array([row for row, pair in enumerate(pairs) if pair == (role, owner)], np.int64)
+def _rows_by_owner(vectors: PromptVectors) -> dict[tuple[Role, str], Ids]:
+    rows: dict[tuple[Role, str], list[int]] = {}
+    for row, key in enumerate(zip(vectors.roles, vectors.owners, strict=True)):
+        rows.setdefault(key, []).append(row)
+    return {key: np.array(places, np.int64) for key, places in rows.items()}
 
 
 def _anchors(vectors: PromptVectors, own: Sequence[Ids]) -> tuple[Floats, Ids]:
@@ -244,10 +242,3 @@ def _anchors(vectors: PromptVectors, own: Sequence[Ids]) -> tuple[Floats, Ids]:
 def _starts(lengths: Sequence[int]) -> Ids:
     assert all(lengths), "`reduceat` misreads an empty segment; a valid library has none"
     return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-
-
-def _mask(ids: Sequence[Ids], num_phrases: int) -> npt.NDArray[np.bool_]:
-    mask = np.zeros((len(ids), num_phrases), np.bool_)
-    for row, columns in enumerate(ids):
-        mask[row, columns] = True
-    return mask

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import aiohttp
 import botocore.exceptions
 import botocore.session
 import pyarrow.fs
@@ -41,6 +42,19 @@ CREDENTIAL_CODES = frozenset(
     }
 )
 """S3 error codes that speak of the caller, never of one object."""
+
+CREDENTIAL_ERRORS = (
+    botocore.exceptions.NoCredentialsError,
+    botocore.exceptions.PartialCredentialsError,
+    botocore.exceptions.CredentialRetrievalError,
+    botocore.exceptions.TokenRetrievalError,
+    botocore.exceptions.ProfileNotFound,
+    botocore.exceptions.SSOError,
+)
+"""What botocore raises when the caller cannot sign at all."""
+
+REQUEST_ERRORS = (botocore.exceptions.BotoCoreError, aiohttp.ClientError, OSError)
+"""What a request, or a body that breaks off, raises besides an answer of the store."""
 
 _HOW_TO_SIGN_IN = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role; `assay doctor` shows what is found"
@@ -191,7 +205,7 @@ class Storage:
         return place.uri, options
 
     def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """Write one whole object; readers see all of it or nothing. With `if_absent`, False when it is there already."""
+        """Write one whole object; readers see all of it or nothing. With `if_absent`, False when it is there."""
         place = parse_uri(uri)
         if not place.is_s3:
             return _write_file(Path(place.key), data, if_absent=if_absent)
@@ -202,7 +216,7 @@ class Storage:
             if if_absent and error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
                 return False
             raise job_error(error, place) from error
-        except (botocore.exceptions.BotoCoreError, OSError) as error:
+        except REQUEST_ERRORS as error:
             raise job_error(error, place) from error
         return True
 
@@ -222,18 +236,21 @@ class Storage:
             if error_code(error) in {"NoSuchKey", "404"}:
                 return None
             raise job_error(error, place) from error
-        except (botocore.exceptions.BotoCoreError, OSError) as error:
+        except REQUEST_ERRORS as error:
             raise job_error(error, place) from error
 
     def remove(self, uri: str) -> None:
         """Remove one object; nothing happens when it is not there."""
         place = parse_uri(uri)
         if not place.is_s3:
-            Path(place.key).unlink(missing_ok=True)
+            try:
+                Path(place.key).unlink(missing_ok=True)
+            except OSError as error:
+                raise job_error(error, place) from error
             return
         try:
             self.request(lambda client: client.delete_object(Bucket=place.bucket, Key=place.key))
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        except (botocore.exceptions.ClientError, *REQUEST_ERRORS) as error:
             raise job_error(error, place) from error
 
 
@@ -248,16 +265,14 @@ def _write_file(path: Path, data: bytes, *, if_absent: bool) -> bool:
     aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        if not if_absent:
-            aside.replace(path)
-            return True
-        os.link(aside, path)
-    except FileExistsError:
-        return False
+        try:
+            with aside.open("wb") as out:
+                out.write(data)
+                out.flush()
+                os.fsync(out.fileno())
+            return _name_file(aside, path, if_absent=if_absent)
+        finally:
+            aside.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
             "cannot write",
@@ -265,8 +280,16 @@ def _write_file(path: Path, data: bytes, *, if_absent: bool) -> bool:
             why=error.strerror or str(error),
             fix="free space or grant write access, then run again",
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
+
+
+def _name_file(aside: Path, path: Path, *, if_absent: bool) -> bool:
+    if not if_absent:
+        aside.replace(path)
+        return True
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
     return True
 
 
@@ -295,13 +318,10 @@ def job_error(error: Exception, place: Location) -> StorageError:
                 fix="grant s3:ListBucket, s3:GetObject and, on the store, s3:PutObject",
             )
         return StorageError("the store failed", where=where, why=why, fix="run the same command again")
-    if isinstance(
-        error,
-        botocore.exceptions.NoCredentialsError
-        | botocore.exceptions.PartialCredentialsError
-        | botocore.exceptions.TokenRetrievalError,
-    ):
+    if isinstance(error, CREDENTIAL_ERRORS):
         return CredentialsError("no usable AWS credentials", where=where, why=str(error), fix=_HOW_TO_SIGN_IN)
+    if isinstance(error, botocore.exceptions.ParamValidationError):
+        return BucketError("no such bucket or key", where=where, why=str(error), fix="check the uri")
     if isinstance(error, botocore.exceptions.EndpointConnectionError | botocore.exceptions.ConnectTimeoutError):
         return StorageError(
             "cannot reach the store", where=where, why=str(error), fix="check the endpoint and the network"
