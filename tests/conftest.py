@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -119,14 +120,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     folder = tmp_path_factory.mktemp("seaweed")
     (folder / "s3.json").write_text(_IDENTITIES)
     ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
-    arguments = [f"-{name}={port}" for name, port in ports.items()]
+    folders = [f"-dir={folder}", f"-s3.config={folder}/s3.json"]
+    addresses = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in ports.items())]
+    # Iceberg and Lance would each take a fixed port, which a second server on the machine could not have.
+    modes = ["-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=20"]
+    weed = str(Path(sys.executable).with_name("weed"))
     log = (folder / "log").open("wb")
-    process = subprocess.Popen(
-        [str(Path(sys.executable).with_name("weed")), "server", f"-dir={folder}", "-ip=127.0.0.1",
-         "-ip.bind=127.0.0.1", "-s3", f"-s3.config={folder}/s3.json", "-master.telemetry=false", "-volume.max=20", "-s3.port.iceberg=0",
-         "-s3.port.lance=0", *arguments],
-        stdout=log, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    process = subprocess.Popen([weed, "server", *folders, *addresses, *modes], stdout=log, stderr=subprocess.STDOUT)
     server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
     try:
         _wait_for(server, process, folder / "log")
@@ -150,3 +150,33 @@ def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> 
         else:
             return
     raise RuntimeError(f"SeaweedFS did not come up: {last}\n{log.read_text(errors='replace')[-2000:]}")
+
+
+class Silent:
+    """A watcher that says nothing."""
+
+    def listed(self, images: int, size: int) -> None: ...
+
+    def planned(self, facts: object, backlog: object, release: object) -> None: ...
+
+    def started(self, cluster: object, pools: object) -> None: ...
+
+    def received(self, receipt: object) -> None: ...
+
+    def committed(self, receipts: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def judged_store(ray_session: None, tmp_path_factory: pytest.TempPathFactory, release_dir: Path) -> Path:
+    """A store after one whole backfill of 30 pictures and two faults; copy it before changing it."""
+    # Imported here: this imports Ray, which most tests never need.
+    from assay.jobs.backfill import BackfillSpec, backfill
+
+    folder = tmp_path_factory.mktemp("judged")
+    write_pictures(folder / "bucket", 30)
+    (folder / "bucket" / "notes.txt").write_text("no picture")
+    (folder / "bucket" / "<script>alert(1)<script>.jpg").write_bytes(b"")
+    settings = {"source": str(folder / "bucket"), "store": str(folder / "store"), "release": str(release_dir)}
+    spec = BackfillSpec.model_validate({**settings, "shard": {"images": 8}})
+    backfill(spec, Silent(), threading.Event(), "assay backfill …")
+    return folder / "store"

@@ -124,6 +124,7 @@ class Cluster:
     cpus: float
     gpus: float
     nodes: int
+    memory_gib: float
 
 
 @contextmanager
@@ -147,7 +148,8 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
     try:
         found = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray leaves it so
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]  # likewise
-        yield Cluster(found.get("CPU", 0.0), found.get("GPU", 0.0), len(nodes))
+        memory = found.get("memory", 0.0) / 2**30
+        yield Cluster(found.get("CPU", 0.0), found.get("GPU", 0.0), len(nodes), round(memory, 1))
     finally:
         if ours:
             ray.shutdown()

@@ -62,9 +62,7 @@ class LookStage:
         """Fetch and decode every image of `work.refs`."""
         looked = list(self.pool.map(self._one, work.refs))
         outcomes = [one.seen.kind.value if isinstance(one.seen, Fault) else OK for one in looked]
-        if (
-            work.task is Task.OBSERVE
-        ):  # a retry's images were chosen because they failed; that they fail again says little
+        if work.task is Task.OBSERVE:  # a retry's images were chosen because they failed
             refuse_blanket_denial(outcomes, where=work.refs[0].uri)
         return ImageBatch.of(work.shard, looked, self.spec.preprocess.size)
 

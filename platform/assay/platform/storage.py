@@ -151,6 +151,7 @@ class Storage:
                 "max_pool_connections": 64,
             },
             use_listings_cache=False,
+            skip_instance_cache=True,  # its instances outlive a change of the environment's credentials
         )
 
     def request(self, ask: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
@@ -178,6 +179,7 @@ class Storage:
             scheme=scheme or "https",
             connect_timeout=self.spec.connect_timeout_s,
             request_timeout=self.spec.read_timeout_s,
+            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=self.spec.retries),
         )
         return fs, f"{place.bucket}/{place.key}"
 
@@ -192,11 +194,12 @@ class Storage:
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_REGION": self.region,
             "aws_conditional_put": "etag",
+            "max_retries": str(self.spec.retries - 1),
             "timeout": f"{self.spec.read_timeout_s:.0f}s",
             "connect_timeout": f"{self.spec.connect_timeout_s:.0f}s",
         }
-        if token:
-            options["AWS_SESSION_TOKEN"] = token
+        if token or "AWS_SESSION_TOKEN" in os.environ:  # delta-rs would add the environment's to our keys
+            options["AWS_SESSION_TOKEN"] = token or ""
         if self.endpoint:
             options |= {
                 "AWS_ENDPOINT_URL": self.endpoint,

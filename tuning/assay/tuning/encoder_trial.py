@@ -90,7 +90,7 @@ class EncoderTrial:
     def run(self, minutes: float = math.inf) -> bool:
         """Goes on until the last step or the time limit; True when all steps are done."""
         started = last_line = time.monotonic()
-        before = self.seconds
+        before, first = self.seconds, self.step
         while self.step < self.spec.steps and time.monotonic() - started < minutes * 60:
             loss = self.advance()
             self.seconds = before + time.monotonic() - started
@@ -103,7 +103,8 @@ class EncoderTrial:
                 last_line = time.monotonic()
                 rate = self.step * self.spec.batch / self.seconds
                 print(f"step {self.step}/{self.spec.steps} loss {loss:.3f} scenes/s {rate:.0f}", flush=True)
-        self.save()
+        if self.step > first:
+            self.save()
         return self.step == self.spec.steps
 
     def advance(self) -> float:

@@ -1,0 +1,312 @@
+import errno
+import os
+import pickle
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import botocore.exceptions
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import DeltaTable
+from pydantic import SecretStr
+
+from assay.platform.errors import AssayError, BucketError, CredentialsError, StorageError
+from assay.platform.storage import CREDENTIAL_ERRORS, Storage, StorageSpec, job_error
+from assay.platform.uris import Location
+from conftest import S3Server
+from storage_doubles import Answer, told_server
+
+TABLE = pa.table({"number": [1, 2, 3]})
+STRANGER = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "wrong"}
+
+
+@pytest.fixture(scope="module")
+def bucket(s3: S3Server) -> str:
+    return s3.bucket("test-storage")
+
+
+@pytest.fixture(autouse=True)
+def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this machine's own AWS set-up."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent/config")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
+
+
+def explicit(s3: S3Server, _: pytest.MonkeyPatch, __: Path) -> StorageSpec:
+    return s3.spec()
+
+
+def with_slash(s3: S3Server, _: pytest.MonkeyPatch, __: Path) -> StorageSpec:
+    return s3.spec().model_copy(update={"endpoint": f"{s3.endpoint}/"})
+
+
+def over_a_stranger(s3: S3Server, patch: pytest.MonkeyPatch, _: Path) -> StorageSpec:
+    """What a spec says wins over the environment; a stranger's session token does not mix in."""
+    set_all(patch, {**STRANGER, "AWS_SESSION_TOKEN": "of-a-stranger", "AWS_REGION": "eu-west-3"})
+    return s3.spec()
+
+
+def variables(s3: S3Server, patch: pytest.MonkeyPatch, _: Path) -> StorageSpec:
+    set_all(patch, s3.environment())
+    return StorageSpec()
+
+
+def profile_variable(s3: S3Server, patch: pytest.MonkeyPatch, folder: Path) -> StorageSpec:
+    write_profile(s3, patch, folder)
+    patch.setenv("AWS_PROFILE", "moderation")
+    return StorageSpec()
+
+
+def profile_field(s3: S3Server, patch: pytest.MonkeyPatch, folder: Path) -> StorageSpec:
+    write_profile(s3, patch, folder)
+    return StorageSpec(profile="moderation")
+
+
+def profile_over_variables(s3: S3Server, patch: pytest.MonkeyPatch, folder: Path) -> StorageSpec:
+    set_all(patch, STRANGER)
+    return profile_field(s3, patch, folder)
+
+
+def set_all(patch: pytest.MonkeyPatch, values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        patch.setenv(name, value)
+
+
+def write_profile(s3: S3Server, patch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "config").write_text(f"[profile moderation]\nregion = us-east-1\nendpoint_url = {s3.endpoint}\n")
+    keys = f"aws_access_key_id = {s3.access_key}\naws_secret_access_key = {s3.secret_key}\n"
+    (folder / "credentials").write_text(f"[default]\naws_access_key_id = nobody\n\n[moderation]\n{keys}")
+    patch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "credentials"))
+
+
+WAYS = [explicit, with_slash, over_a_stranger, variables, profile_variable, profile_field, profile_over_variables]
+Way = Callable[[S3Server, pytest.MonkeyPatch, Path], StorageSpec]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_one_spec_serves_three_clients(
+    s3: S3Server, bucket: str, way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each client writes what the other two read."""
+    storage = Storage(way(s3, monkeypatch, tmp_path))
+    base = f"{bucket}/{uuid.uuid4().hex}"
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(TABLE, sink)
+    storage.write(f"{base}/one.parquet", sink.getvalue().to_pybytes())  # s3fs
+    fs, path = storage.arrow(f"{base}/one.parquet")
+    assert pq.read_table(path, filesystem=fs) == TABLE
+
+    fs, path = storage.arrow(f"{base}/two.parquet")
+    pq.write_table(TABLE, path, filesystem=fs)
+    written = storage.read(f"{base}/two.parquet")
+    assert written is not None
+    assert pq.read_table(pa.BufferReader(written)) == TABLE
+
+    where, options = storage.delta(f"{base}/table")
+    table = DeltaTable.create(where, TABLE.schema, storage_options=options)
+    log = f"{base}/table/_delta_log/{0:020}.json"
+    assert b'"protocol"' in (storage.read(log) or b"")
+    fs, path = storage.arrow(log)
+    assert fs.get_file_info(path).is_file
+    assert DeltaTable(where, storage_options=options).version() == table.version() == 0
+
+
+def test_a_storage_crosses_process_borders(s3: S3Server, bucket: str) -> None:
+    storage = Storage(s3.spec())
+    storage.write(f"{bucket}/pickled", b"1")  # connected before it is sent
+    assert pickle.loads(pickle.dumps(storage)).read(f"{bucket}/pickled") == b"1"
+
+
+def test_secrets_are_not_shown(s3: S3Server) -> None:
+    spec = s3.spec().model_copy(update={"session_token": SecretStr("not-a-token-4711")})
+    shown = [repr(spec), str(spec), spec.model_dump_json(), repr(spec.model_dump()), repr(Storage(spec))]
+    shown += [repr(vars(Storage(spec)))]
+    for text in shown:
+        assert s3.secret_key not in text
+        assert s3.access_key not in text
+        assert "not-a-token-4711" not in text
+
+
+@pytest.mark.parametrize("refused", ["access_key", "secret_key"])
+def test_wrong_credentials(s3: S3Server, bucket: str, refused: str) -> None:
+    storage = Storage(s3.spec().model_copy(update={refused: SecretStr("wrong-and-secret")}))
+    Storage(s3.spec()).write(f"{bucket}/there", b"1")
+    asks: list[Callable[[], object]] = [
+        lambda: storage.read(f"{bucket}/there"),
+        lambda: storage.write(f"{bucket}/new", b"1"),
+        lambda: storage.write(f"{bucket}/new", b"1", if_absent=True),
+        lambda: storage.remove(f"{bucket}/there"),
+    ]
+    for ask in asks:
+        with pytest.raises(CredentialsError) as refusal:
+            ask()
+        told = "".join(traceback.format_exception(refusal.value))
+        assert refusal.value.exit_code == 5
+        assert refusal.value.fix
+        assert s3.secret_key not in told
+        assert "wrong-and-secret" not in told
+    assert Storage(s3.spec()).read(f"{bucket}/there") == b"1"
+
+
+def test_no_credentials(s3: S3Server, bucket: str) -> None:
+    storage = Storage(StorageSpec(endpoint=s3.endpoint, region="us-east-1"))
+    asks: list[Callable[[], object]] = [
+        lambda: storage.read(f"{bucket}/x"),
+        lambda: storage.arrow(f"{bucket}/x"),
+        lambda: storage.delta(f"{bucket}/x"),
+    ]
+    for ask in asks:
+        with pytest.raises(CredentialsError, match="AWS_ACCESS_KEY_ID"):
+            ask()
+
+
+@pytest.mark.parametrize("fields", [{}, {"endpoint": "http://127.0.0.1:9", "region": "us-east-1"}])
+def test_a_profile_that_is_not_there(fields: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = Storage(StorageSpec.model_validate({"profile": "nobody", **fields}))
+    with pytest.raises(CredentialsError, match="nobody"):
+        storage.read("s3://bucket/x")
+    with pytest.raises(CredentialsError, match="nobody"):
+        storage.arrow("s3://bucket/x")
+
+
+def test_half_a_key_pair_is_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    with pytest.raises(CredentialsError):
+        Storage(StorageSpec(endpoint="http://127.0.0.1:9")).keys()
+    with pytest.raises(CredentialsError):
+        Storage(StorageSpec(endpoint="http://127.0.0.1:9")).read("s3://bucket/x")
+
+
+def test_conditional_put(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    storage = Storage(s3.spec())
+    for uri in (f"{bucket}/once", str(tmp_path / "deep" / "once")):
+        assert storage.write(uri, b"first", if_absent=True)
+        assert not storage.write(uri, b"second", if_absent=True)
+        assert storage.read(uri) == b"first"
+        assert storage.write(uri, b"third")
+        assert storage.read(uri) == b"third"
+        storage.remove(uri)
+        storage.remove(uri)
+        assert storage.read(uri) is None
+
+
+def test_a_bucket_that_is_not_there(s3: S3Server) -> None:
+    storage = Storage(s3.spec())
+    with pytest.raises(BucketError) as refusal:  # a write is no test here: SeaweedFS makes the bucket
+        storage.read("s3://no-such-bucket/x")
+    assert refusal.value.exit_code == 5
+    assert refusal.value.where == "s3://no-such-bucket"
+
+
+@pytest.mark.parametrize("uri", ["s3://Not a bucket/x", "s3://bucket/"])
+def test_a_name_no_store_can_have(uri: str) -> None:
+    with pytest.raises(BucketError, match="check the uri"):
+        Storage(StorageSpec.model_validate({"access_key": "k", "secret_key": "s", "region": "us-east-1"})).read(uri)
+
+
+def test_an_endpoint_that_is_not_there() -> None:
+    fields = {"endpoint": "http://127.0.0.1:9", "access_key": "k", "secret_key": "s", "retries": 1}
+    storage = Storage(StorageSpec.model_validate(fields))
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="127.0.0.1:9") as refusal:
+        storage.read("s3://bucket/x")
+    assert not isinstance(refusal.value, CredentialsError | BucketError)
+    assert refusal.value.what == "cannot reach the store"
+    where, options = storage.delta("s3://bucket/table")
+    with pytest.raises(Exception, match="127.0.0.1:9"):
+        DeltaTable(where, storage_options=options)
+    fs, path = storage.arrow("s3://bucket/x")
+    with pytest.raises(OSError, match="bucket"):
+        fs.get_file_info(path)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "exit_code"),
+    [
+        (Answer.error(400, "ExpiredToken"), CredentialsError, 5),
+        (Answer.error(403, "RequestTimeTooSkewed"), CredentialsError, 5),
+        (Answer.error(403, "AccessDenied"), CredentialsError, 5),
+        (Answer.error(404, "NoSuchBucket"), BucketError, 5),
+        (Answer.error(503, "SlowDown"), StorageError, 5),
+        (Answer(200, b"half", promised=8), StorageError, 5),
+    ],
+)
+def test_what_an_answer_means_for_the_job(answer: Answer, kind: type[AssayError], exit_code: int) -> None:
+    with told_server(answer) as told, pytest.raises(StorageError) as refusal:
+        told.storage().read("s3://bucket/key")
+    assert type(refusal.value) is kind
+    assert refusal.value.exit_code == exit_code
+    assert refusal.value.where.startswith("s3://bucket")
+    assert "not-a-secret" not in "".join(traceback.format_exception(refusal.value))
+
+
+def test_a_missing_object_is_no_error() -> None:
+    with told_server(Answer.error(404, "NoSuchKey")) as told:
+        assert told.storage().read("s3://bucket/key") is None
+
+
+@pytest.mark.parametrize("kind", CREDENTIAL_ERRORS)
+def test_who_cannot_sign_has_no_credentials(kind: type[botocore.exceptions.BotoCoreError]) -> None:
+    error = kind.__new__(kind)
+    assert type(job_error(error, Location("bucket", "key"))) is CredentialsError
+
+
+def test_a_local_write_leaves_nothing_but_the_file(tmp_path: Path) -> None:
+    storage = Storage()
+    assert storage.write(str(tmp_path / "a" / "b"), b"new")
+    assert storage.write(str(tmp_path / "a" / "b"), b"newer")
+    assert not storage.write(str(tmp_path / "a" / "b"), b"newest", if_absent=True)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    assert storage.read(str(tmp_path / "a" / "b")) == b"newer"
+    assert storage.read(str(tmp_path / "a" / "c")) is None
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace", "link"])
+def test_a_local_write_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    storage, path = Storage(), tmp_path / "file"
+    if step != "link":
+        storage.write(str(path), b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path if step == "replace" else os, step, full)
+    with pytest.raises(StorageError, match="No space left") as refusal:
+        storage.write(str(path), b"new" * 1000, if_absent=step == "link")
+    assert refusal.value.where == str(path)
+    assert [found.name for found in tmp_path.iterdir()] == ([] if step == "link" else ["file"])
+    assert storage.read(str(path)) == (None if step == "link" else b"old")
+
+
+@pytest.mark.parametrize("below", ["file/name", "file/deep/name"])
+@pytest.mark.parametrize("if_absent", [True, False])
+def test_a_file_where_a_folder_should_be(tmp_path: Path, below: str, if_absent: bool) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    storage = Storage()
+    with pytest.raises(StorageError) as refusal:
+        storage.write(str(tmp_path / below), b"new", if_absent=if_absent)
+    assert refusal.value.exit_code == 5
+    with pytest.raises(StorageError):
+        storage.read(str(tmp_path / below))
+    with pytest.raises(StorageError):
+        storage.remove(str(tmp_path / below))
+    assert (tmp_path / "file").read_bytes() == b"in the way"
+
+
+def test_a_folder_where_a_file_should_be(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageError):
+        Storage().write(str(tmp_path / "folder"), b"new")
+    with pytest.raises(StorageError):
+        Storage().read(str(tmp_path / "folder"))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "folder"]
