@@ -2,13 +2,17 @@
 
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +66,12 @@ def pictures() -> Callable[[Path, int], list[Path]]:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
-    """The session's Ray: two CPUs and, so that placement is tested, two logical GPUs."""
+def ray_session() -> Iterator[str]:
+    """The session's Ray, by its address: two CPUs and, so that placement is tested, two logical GPUs."""
     import ray  # four seconds, only for tests that need it
 
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False)
-    yield
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    yield str(ray.get_runtime_context().gcs_address)
     ray.shutdown()
 
 
@@ -76,6 +80,7 @@ class S3Server:
     """A running S3 server and who may ask it."""
 
     endpoint: str
+    metrics: str
     access_key: str = "assay-test"
     secret_key: str = "not-a-secret-4711"  # of a server that lives as long as the tests
 
@@ -90,6 +95,11 @@ class S3Server:
             }
         )
 
+    def settings(self) -> dict[str, str]:
+        """The same as ASSAY_STORAGE_ variables, without that prefix."""
+        keys = {"ACCESS_KEY": self.access_key, "SECRET_KEY": self.secret_key}
+        return {"ENDPOINT": self.endpoint, "REGION": "us-east-1", **keys}
+
     def environment(self) -> dict[str, str]:
         """The same as the standard AWS variables."""
         return {
@@ -99,14 +109,28 @@ class S3Server:
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
 
+    @cached_property
+    def storage(self) -> Storage:
+        """A storage of the server, already connected."""
+        return Storage(self.spec())
+
     def bucket(self, name: str) -> str:
         """A new bucket; its uri."""
-        Storage(self.spec()).request(lambda client: client.create_bucket(Bucket=name))
+        self.storage.request(lambda client: client.create_bucket(Bucket=name))
         return f"s3://{name}"
+
+    def gets(self, bucket: str) -> int:
+        """Objects the server has handed out of a bucket since it started, by its own count."""
+        with urllib.request.urlopen(self.metrics) as answer:
+            told = answer.read().decode()
+        counts = re.findall(
+            rf'^SeaweedFS_s3_request_total\{{bucket="{bucket}",code="20\d",type="GET"\}} (\d+)', told, re.M
+        )
+        return sum(map(int, counts))
 
     def put(self, uri: str, data: bytes) -> None:
         """Store one object."""
-        Storage(self.spec()).write(uri, data)
+        self.storage.write(uri, data)
 
 
 _IDENTITIES = """{"identities": [{"name": "assay", "credentials":
@@ -119,7 +143,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server (SeaweedFS) on loopback, started here and stopped here."""
     folder = tmp_path_factory.mktemp("seaweed")
     (folder / "s3.json").write_text(_IDENTITIES)
-    ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
+    names = ("s3.port", "master.port", "volume.port", "filer.port", "metricsPort")
+    ports = {name: free_port() for name in names}
     folders = [f"-dir={folder}", f"-s3.config={folder}/s3.json"]
     addresses = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in ports.items())]
     # Iceberg and Lance would each take a fixed port, which a second server on the machine could not have.
@@ -127,7 +152,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     weed = str(Path(sys.executable).with_name("weed"))
     log = (folder / "log").open("wb")
     process = subprocess.Popen([weed, "server", *folders, *addresses, *modes], stdout=log, stderr=subprocess.STDOUT)
-    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}")
+    server = S3Server(f"http://127.0.0.1:{ports['s3.port']}", f"http://127.0.0.1:{ports['metricsPort']}/metrics")
     try:
         _wait_for(server, process, folder / "log")
         yield server
@@ -135,6 +160,18 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         process.kill()  # by its id; its data is thrown away, so a graceful end (20 s) buys nothing
         process.wait()
         log.close()
+
+
+@pytest.fixture(scope="session")
+def s3_bucket(s3: S3Server) -> str:
+    """A bucket that tests share: the first write into a new one costs SeaweedFS five seconds."""
+    return s3.bucket("shared")
+
+
+@pytest.fixture(scope="module")
+def s3_place(s3_bucket: str) -> str:
+    """A prefix of its own for each test file."""
+    return f"{s3_bucket}/{uuid.uuid4().hex}"
 
 
 def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -103,7 +103,7 @@ def told_server(*answers: Answer) -> Iterator[ToldServer]:
                 self.wfile.write(answer.body)
             self.close_connection = True
 
-        do_HEAD = do_GET  # noqa: N815  # the name http.server looks for
+        do_HEAD = do_GET  # the name http.server looks for
 
         def log_message(self, *_: object) -> None:
             """Keep quiet."""

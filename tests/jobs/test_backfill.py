@@ -8,7 +8,6 @@ import duckdb
 import polars as pl
 import pyarrow.compute as pc
 import pytest
-from conftest import S3Server, write_pictures
 from deltalake import DeltaTable
 
 from assay.jobs.backfill import BackfillFacts, BackfillSpec, backfill
@@ -19,6 +18,7 @@ from assay.jobs.verify import VerifySpec, verify
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError, BucketError, Interrupted, ManifestError, SpecError
 from assay.platform.release import Release, hash_release
+from tests.conftest import S3Server, write_pictures
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -179,12 +179,14 @@ def test_the_whole_job_on_a_real_s3_server(s3: S3Server, bucket: Path, release_d
     spec = spec_for(source, f"{store}/audit", release_dir, storage=storage)
     facts = run(spec)
     assert (facts.planned, facts.ok, facts.faulted) == (24, 24, 0)
+    assert s3.gets("backfill-source") == 24, "one request per image"
     proof = verify(VerifySpec.model_validate({"store": f"{store}/audit", "storage": storage}))
     assert proof.sound
     assert proof.orphans == 0
     assert run(spec).fetched == 0
     s3.put(f"{source}/{keys[0]}", pictures[-1].read_bytes())
     assert run(spec).fetched == 1
+    assert s3.gets("backfill-source") == 25, "only what changed is fetched"
     assert verify(VerifySpec.model_validate({"store": f"{store}/audit", "storage": storage})).planned == 25
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import write_pictures
+from tests.conftest import write_pictures
 
 from assay.jobs.cli import EXIT_CODES, main
 from assay.jobs.commands import shown_command

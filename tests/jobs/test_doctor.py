@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import S3Server
+from tests.conftest import S3Server
 
 from assay.jobs.cli import main
 

@@ -21,6 +21,8 @@ def test_only_what_makes_the_encoder_counts(tmp_path: Path) -> None:
     before = encoder_digest(file_digests(tmp_path))
     (tmp_path / "README.md").write_text("words")
     (tmp_path / "LICENSE").write_text("words")
+    (tmp_path / "curve.json").write_text("[]")
+    (tmp_path / "requirements.txt").write_text("torch")
     (tmp_path / "MLmodel").write_text("a registry's own")
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache" / "x.json").write_text("{}")

@@ -148,4 +148,4 @@ def test_starter_library() -> None:
     assert len(library.labels) >= 10
     assert sum(any(names for _, names in label.crosswalk) for label in library.labels.values()) >= 10
     assert all(set(concept.prompts) == {"en", "zh"} for _, concept in library.concepts.values())
-    assert 60 <= len(library.background["en"]) <= 200
+    assert 60 <= len(library.background["en"]) <= 300

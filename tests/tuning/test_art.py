@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_doubles import few_concepts
 from PIL import Image
 
 from assay.tuning import art
 from assay.tuning.art import ART_PX, fetch_art, load_shelf
+from assay.tuning.concepts import Concept
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 2 2"><path fill="#f00" d="M0 0H2V1H0z"/></svg>'
 
@@ -31,21 +31,21 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("style", ["noto", "openmoji-color", "fluent-3d"])
-def test_art_becomes_pixels(folder: Path, style: str) -> None:
-    shelf = load_shelf((style,), few_concepts(), folder)
+def test_art_becomes_pixels(folder: Path, concepts: list[Concept], style: str) -> None:
+    shelf = load_shelf((style,), concepts, folder)
     assert shelf.pixels.shape == (1, 6, 4, ART_PX, ART_PX)
     assert shelf.present.tolist() == [[True, False, False, False, False, False]]
     assert shelf.pixels[0, 0, :, 10, 10].tolist() == [255, 0, 0, 255]
 
 
-def test_the_second_load_reads_the_cache(folder: Path) -> None:
-    first = load_shelf(("noto",), few_concepts(), folder)
+def test_the_second_load_reads_the_cache(folder: Path, concepts: list[Concept]) -> None:
+    first = load_shelf(("noto",), concepts, folder)
     (folder / "node_modules" / "@iconify-json" / "noto" / "icons.json").unlink()
-    assert torch.equal(first.pixels, load_shelf(("noto",), few_concepts(), folder).pixels)
+    assert torch.equal(first.pixels, load_shelf(("noto",), concepts, folder).pixels)
 
 
 def test_without_npm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(art.shutil, "which", lambda _name: None)
+    monkeypatch.setattr("assay.tuning.art.shutil.which", lambda _name: None)
     with pytest.raises(FileNotFoundError, match="npm not found"):
         fetch_art(tmp_path)
 

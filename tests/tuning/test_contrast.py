@@ -60,7 +60,8 @@ def test_two_objects_are_both_right() -> None:
 def test_a_step_downhill_turns_both_towers() -> None:
     picture = functional.normalize(torch.ones(1, 6), dim=1).requires_grad_()
     text = AXES[:2].clone().requires_grad_()
-    in_batch(pictures([0], picture), texts([0, 3], text), SCALE).backward()
+    loss = in_batch(pictures([0], picture), texts([0, 3], text), SCALE)
+    loss.backward()  # type: ignore[no-untyped-call]
     assert picture.grad is not None
     assert text.grad is not None
     assert picture.grad.abs().sum() > 0

@@ -3,24 +3,22 @@ from pathlib import Path
 
 import open_clip
 import torch
-from encoder_doubles import few_concepts, scribbled_shelf, small_matter
 
-from assay.tuning.art import Shelf
+from assay.tuning.concepts import Concept
 from assay.tuning.encoder_files import publish
-from assay.tuning.encoder_trial import EncoderTrial, EncoderTrialSpec
+from assay.tuning.encoder_trial import EncoderTrial, EncoderTrialSpec, Matter
 from assay.tuning.held_out import HeldOut
 
 SPEC = EncoderTrialSpec(steps=1, batch=4, small_px=32, photograph_batch=4, feature_scenes=4)
 
 
 @torch.no_grad()
-def test_what_is_published_is_what_open_clip_loads(tmp_path: Path) -> None:
-    matter, shelf = small_matter(tmp_path), scribbled_shelf(6)
-    one_style = Shelf(shelf.pixels[1:2], shelf.present[1:2], shelf.outline[1:2])
-    held_out = HeldOut(one_style, matter.book, matter.words)
+def test_what_is_published_is_what_open_clip_loads(
+    matter: Matter, held_out: HeldOut, concepts: list[Concept], tmp_path: Path
+) -> None:
     trial = EncoderTrial(SPEC, matter, tmp_path / "checkpoint.pt")
     out = tmp_path / "encoder"
-    publish(trial, held_out, [concept.name for concept in few_concepts()], out)
+    publish(trial, held_out, [concept.name for concept in concepts], out)
     loaded = open_clip.create_model(f"local-dir:{out}").eval()
     tokens = open_clip.get_tokenizer(f"local-dir:{out}", bpe_path=str(out / "bpe.txt.gz"))(["beer mug", "手枪"])
     ours = trial.averaged.encode_text(tokens, normalize=True)

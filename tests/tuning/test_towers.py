@@ -1,15 +1,11 @@
-from pathlib import Path
-
 import torch
-from encoder_doubles import few_concepts, few_words
 
-from assay.tuning.captions import CaptionBook
 from assay.tuning.towers import ImageWay, build_towers, embed_texts
+from assay.tuning.words import Words
 
 
 @torch.no_grad()
-def test_the_short_ways_agree_with_open_clip(tmp_path: Path) -> None:
-    words = few_words(CaptionBook(few_concepts()), tmp_path)
+def test_the_short_ways_agree_with_open_clip(words: Words) -> None:
     model = build_towers(words.vocab_size).eval()
     tokens = words.tokens(["beer mug", "一张手枪的图片", "a photo of a bomb on a table"])
     assert torch.allclose(embed_texts(model, tokens), model.encode_text(tokens, normalize=True), atol=1e-5)

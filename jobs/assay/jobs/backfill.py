@@ -278,7 +278,8 @@ def _committer(store: Store, run: Run) -> Committer:
 def _receipts(store: Store, run: Run, window: list[Work], pools: Pools) -> Iterator[Receipt]:
     spec, release = run.spec, run.release
     threads = spec.threads or (16 if parse_uri(window[0].refs[0].uri if window[0].refs else spec.store).is_s3 else 4)
-    look = LookSpec(spec.storage, release.preprocess, spec.budget, threads)
+    storage = store.storage.settled()
+    look = LookSpec(storage, release.preprocess, spec.budget, threads)
     judge = JudgeSpec(
         spec.storage,
         store.uri,
@@ -314,6 +315,7 @@ def _run_window(store: Store, run: Run, committer: Committer, receipts: Iterator
         if run.stop.is_set():
             break
     _commit(store, run, committer)
+    arrivals.leave()
     failure = failure or arrivals.error
     if failure is not None:
         store.write_run(run.name, run.record("failed"))
@@ -332,20 +334,34 @@ class _Arrivals:
     """Receipts as they arrive, and None whenever a while passes without one: commits and stops do not wait for work."""
 
     WHILE_S = 0.25
+    GRACE_S = 5.0
+    """How long leaving waits for the pipeline to end in good order."""
 
     def __init__(self, receipts: Iterator[Receipt]) -> None:
         self.error: AssayError | None = None
+        self._left = False
         self._queue: queue.Queue[Receipt | None] = queue.Queue()
         self._receipts = receipts
         self._thread = threading.Thread(target=self._fill, name="receipts", daemon=True)
         self._thread.start()
 
+    def leave(self) -> None:
+        """Take no more receipts; the pipeline ends with the next one, or with the cluster."""
+        self._left = True
+        self._thread.join(self.GRACE_S)
+
     def _fill(self) -> None:
         try:
             for receipt in self._receipts:
                 self._queue.put(receipt)
+                if self._left:
+                    break
         except AssayError as error:
             self.error = error
+        except Exception:
+            # Ray pulled away from under an iteration nobody waits for any more raises whatever it likes.
+            if not self._left:
+                raise
         finally:
             self._queue.put(None)
 

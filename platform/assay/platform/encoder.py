@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -30,8 +31,11 @@ Precision = Literal["fp32", "bf16"]
 BUNDLED_ENCODER = Path(__file__).parent / "data" / "starter" / "encoder"
 """The encoder that ships with Assay; read only."""
 
-_NOT_THE_ENCODER = ("readme", "license", "licence", "notice", "copying", "mlmodel", "requirements")
-_NOT_READ = (".md", ".yaml", ".yml", ".png", ".jpg", ".svg", ".py", ".lock", ".incomplete")
+_READ = (
+    *(HASH_FILE, "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+)
+"""What loading an encoder reads, by name."""
 
 
 class EncoderSpec(Spec):
@@ -122,29 +126,18 @@ def _copy(source: Path, directory: Path) -> None:
     if not source.is_dir():
         raise ReleaseError("no encoder here", where=str(source), why="not a directory", fix="check the path")
     for name in encoder_files(source):
-        target = directory / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(shutil.SameFileError):
-            shutil.copyfile(source / name, target)
+            shutil.copyfile(source / name, directory / name)
 
 
 def encoder_files(directory: Path) -> tuple[str, ...]:
-    """The files that make an encoder, relative and sorted.
+    """The files that make an encoder, sorted.
 
-    Papers beside it (README, LICENSE) and what registries and caches add do not: they may change without the
+    Papers beside it (README, licences, curves) and what registries and caches add do not: they may change without the
     embeddings changing.
     """
-    found = []
-    for path in sorted(directory.rglob("*")):
-        relative = path.relative_to(directory)
-        hidden = any(part.startswith((".", "_")) for part in relative.parts)
-        if path.is_file() and not hidden and _is_read(path.name.lower()):
-            found.append(relative.as_posix())
-    return tuple(found)
-
-
-def _is_read(name: str) -> bool:
-    return not name.startswith(_NOT_THE_ENCODER) and not name.endswith(_NOT_READ)
+    names = [path.name for path in directory.iterdir() if path.is_file()]
+    return tuple(sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in _READ)))
 
 
 def file_digests(directory: Path) -> dict[str, str]:
@@ -153,7 +146,7 @@ def file_digests(directory: Path) -> dict[str, str]:
 
 
 def encoder_digest(files: Mapping[str, str]) -> str:
-    """One digest over (relative path, sha256) of the listed files: the same wherever the directory lies."""
+    """One digest over (name, sha256) of the listed files: the same wherever the directory lies."""
     listed = json.dumps(sorted(files.items()), separators=(",", ":"))
     return hashlib.sha256(listed.encode()).hexdigest()
 

@@ -2,11 +2,11 @@
 
 Knows the formula and how to run it fast and repeatably. Knows no picture, no threshold, no policy.
 
-For an embedding e (unit length, float32) and a temperature t:
+For an embedding e (unit length, float16) and a temperature t:
 
     sim(concept)     = max over languages of  e . unit(mean of the concept's prompts in that language)
     against(concept) = logsumexp of  t * (e . n)  over every n in the concept's counter-prompts, its label's
-                       counter-prompts and the library's background phrases, in all languages
+                       counter-prompts and the library's background phrases, in all languages, each phrase once
     score(concept)   = sigmoid(t * sim - against): the concept's softmax share against all that is harmless
     score(label)     = max over concepts of the label and of its child labels: a parent is never below a child
     score(image)     = max over its views
@@ -22,7 +22,7 @@ tile; 13 % of the products differed in the last bit after a shuffle.)
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -68,13 +68,18 @@ class PromptVectors:
 
     @classmethod
     def compile(cls, library: SemanticLibrary, encoder: Encoder) -> "PromptVectors":
-        """Encode every phrase of a library that is scored; equal phrases once."""
+        """Encode every phrase of a library that is scored.
+
+        A counter-prompt that the background (or the concept's label) says too would weigh twice; it is left out.
+        """
         rows = list(_rows("", Role.BACKGROUND, library.background))
+        background = {row[0] for row in rows}
         for label_id, label in library.labels.items():
-            rows += _rows(label_id, Role.COUNTER, label.counter_prompts)
-        for concept_id, (_, concept) in library.concepts.items():
+            rows += _rows(label_id, Role.COUNTER, label.counter_prompts, background)
+        for concept_id, (label_id, concept) in library.concepts.items():
+            said = background | {row[0] for row in _rows("", Role.COUNTER, library.labels[label_id].counter_prompts)}
             rows += _rows(concept_id, Role.PROMPT, concept.prompts)
-            rows += _rows(concept_id, Role.COUNTER, concept.counter_prompts)
+            rows += _rows(concept_id, Role.COUNTER, concept.counter_prompts, said)
         texts, languages, roles, owners = zip(*rows, strict=True)
         unique = sorted(set(texts))
         place = {text: position for position, text in enumerate(unique)}
@@ -107,8 +112,11 @@ class PromptVectors:
         return found, dict(about["bound_to"])
 
 
-def _rows(owner: str, role: Role, phrases: Phrases) -> list[tuple[str, str, Role, str]]:
-    return [(text, language, role, owner) for language in sorted(phrases) for text in sorted(phrases[language])]
+def _rows(
+    owner: str, role: Role, phrases: Phrases, without: Set[str] = frozenset()
+) -> list[tuple[str, str, Role, str]]:
+    pairs = [(text, language) for language in sorted(phrases) for text in sorted(phrases[language])]
+    return [(text, language, role, owner) for text, language in pairs if text not in without]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +147,8 @@ class Scorer:
         place = {owner: position for position, owner in enumerate([*owners, ""])}
         nothing = len(place)
         sums_of = [
-            (place[label], place.get(concept, nothing), place[""]) for concept, (label, _) in library.concepts.items()
+            (place.get(label, nothing), place.get(concept, nothing), place[""])
+            for concept, (label, _) in library.concepts.items()
         ]
         self._sums_of = np.array(sums_of, np.int64).T
         self._against = [np.concatenate([parts[at] for at in three if at != nothing]) for three in sums_of]

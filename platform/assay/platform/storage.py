@@ -105,6 +105,11 @@ class Storage:
         found = self.spec.region or os.environ.get("AWS_REGION") or self._from_profile("region")
         return str(found or os.environ.get("AWS_DEFAULT_REGION") or self.DEFAULT_REGION)
 
+    def settled(self) -> StorageSpec:
+        """The spec with endpoint and region as this process finds them, for processes elsewhere. Credentials stay
+        theirs to find, unless the spec carries them."""
+        return self.spec.model_copy(update={"endpoint": self.endpoint, "region": self.region})
+
     def _from_profile(self, name: str) -> object:
         try:
             return self._session.get_scoped_config().get(name)
@@ -147,7 +152,7 @@ class Storage:
             config_kwargs={
                 "connect_timeout": self.spec.connect_timeout_s,
                 "read_timeout": self.spec.read_timeout_s,
-                "retries": {"mode": "standard", "max_attempts": self.spec.retries},
+                "retries": {"mode": "standard", "total_max_attempts": self.spec.retries},
                 "max_pool_connections": 64,
             },
             use_listings_cache=False,

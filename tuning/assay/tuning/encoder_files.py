@@ -44,6 +44,7 @@ def publish(trial: EncoderTrial, held_out: HeldOut, names: list[str], folder: Pa
     shutil.copyfile(words.vocabulary, folder / VOCABULARY)
     weights = {name: _halved(value) for name, value in trial.averaged.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_model.safetensors").chmod(0o644)  # safetensors writes it for the owner alone
     loaded = open_clip.create_model(f"local-dir:{folder}").eval()
     accuracies = held_out.measure(loaded)
     curve = {"held_out_style": "noto", "concepts": len(names), "points": trial.curve}
