@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from assay.platform.batch import BATCH_ROWS, ImageBatch
+from assay.platform.batch import BATCH_ROWS, ImageBatch, Looked
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import ConservationError, PolicyError, ReleaseError
 from assay.platform.hash_encoder import COLOURS
+from assay.platform.images import Budget, Decoded, decode
 from assay.platform.moderator import Moderator
-from assay.platform.release import Release, ReleaseSpec, build_release, hash_release
-from assay.platform.rows import OBSERVATIONS, VERDICTS
+from assay.platform.release import Release, ReleaseSpec, build_release, bundled_release, hash_release, resolve_release
+from assay.platform.rows import OBSERVATIONS, VERDICTS, ImageRef
 
 LIBRARY = """\
 assay_library: 1
@@ -195,3 +198,19 @@ def test_a_whole_null_run_needs_no_torch(tmp_path: Path) -> None:
         "m.judge(ImageBatch.of(0, [], m.preprocess.size)); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(not (bundled_release() / "release.json").is_file(), reason="the starter release is not built yet")
+def test_the_bundled_release_passes_a_picture_of_nothing() -> None:
+    moderator = Moderator(resolve_release(), device="cpu")
+    image = decode(_png((255, 255, 255)), moderator.preprocess, Budget())
+    assert isinstance(image, Decoded)
+    looked = Looked(ImageRef("s3://b/white.png", "e", 1), image)
+    judged = moderator.judge(ImageBatch.of(0, [looked], moderator.preprocess.size))
+    assert judged.verdicts["action"].to_pylist() == ["pass"]
+
+
+def _png(colour: tuple[int, int, int]) -> bytes:
+    data = BytesIO()
+    Image.new("RGB", (90, 60), colour).save(data, "PNG")
+    return data.getvalue()

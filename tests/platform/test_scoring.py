@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,13 @@ def test_a_counter_prompt_lowers_only_its_own() -> None:
     column = scorer.labels.index("firearms")
     assert after.labels[0, column] < before.labels[0, column] / 2
     assert after.labels[0, scorer.labels.index("blades")] == before.labels[0, scorer.labels.index("blades")]
+
+
+def test_a_phrase_said_twice_weighs_once() -> None:
+    text = json.loads(LIBRARY.canonical())
+    text["categories"]["violence"]["labels"]["firearms"]["counter_prompts"]["en"] += ["a tree", "white"]
+    twice = PromptVectors.compile(SemanticLibrary.model_validate(text), ENCODER)
+    assert twice.texts == VECTORS.texts
 
 
 def test_evidence_names_the_phrases() -> None:

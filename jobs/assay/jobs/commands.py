@@ -30,6 +30,7 @@ from assay.jobs import verify as verify_job
 from assay.jobs.backfill import BackfillFacts, BackfillSpec
 from assay.jobs.demo import DemoSpec
 from assay.jobs.doctor import DoctorSpec
+from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
 from assay.jobs.reporting import ReportSpec
@@ -70,7 +71,7 @@ def _stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
 
     def asked(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            print(f"\nstopped at once; resume with:\n  {command}", file=sys.stderr, flush=True)
+            panel.say(f"stopped at once; resume with:\n  {command}")
             os._exit(4)
         stop.set()
         panel.say(f"[bold yellow]stopping[/] after a commit; again: at once. Resume with:\n  {command}")
@@ -113,14 +114,15 @@ def backfill(spec: Annotated[BackfillSpec, _FLAT], *, as_json: AsJson = False) -
 def run_backfill(spec: BackfillSpec, as_json: bool) -> BackfillFacts:
     """Run a backfill with the panel and the signals of a terminal."""
     command = shown_command(sys.argv[1:])
-    panel = Panel(Console(stderr=True), show=not as_json)
-    with panel, _stoppable(panel, command) as stop:
-        try:
-            return backfill_job.backfill(spec, panel, stop, command)
-        except AssayError as error:
-            if error.exit_code != 2:
-                panel.say(f"resume with:\n  {command}")
-            raise
+    with native_log_aside() as terminal:
+        panel = Panel(Console(file=terminal), show=not as_json)
+        with panel, _stoppable(panel, command) as stop:
+            try:
+                return backfill_job.backfill(spec, panel, stop, command)
+            except AssayError as error:
+                if error.exit_code != 2:
+                    panel.say(f"resume with:\n  {command}")
+                raise
 
 
 def _judged(facts: BackfillFacts, spec: BackfillSpec) -> int:
