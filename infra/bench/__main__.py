@@ -6,8 +6,8 @@ issues extend: same images, same output, medians of interleaved rounds, the limi
 """
 
 import json
+import logging
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,10 +31,12 @@ OUT = Path(__file__).parent / "latest.json"
 
 
 class Stopwatch:
-    """A watcher that notes when the first and the last shard came back, and how many images lay between."""
+    """A watcher that notes when the first shard's work began, when the last one came back, and the images between."""
 
     def __init__(self) -> None:
-        self.arrivals: list[tuple[float, int]] = []
+        self.began: float | None = None
+        self.ended = 0.0
+        self.images = 0
 
     def listed(self, images: int, size: int) -> None: ...
 
@@ -43,15 +45,18 @@ class Stopwatch:
     def started(self, cluster: object, pools: object) -> None: ...
 
     def received(self, receipt: Receipt) -> None:
-        self.arrivals.append((time.monotonic(), receipt.rows))
+        self.ended = time.monotonic()
+        self.images += receipt.rows
+        if self.began is None:
+            self.began = self.ended - sum(receipt.seconds.values())
 
     def committed(self, receipts: object) -> None: ...
 
     @property
     def rate(self) -> float:
-        """Images per second between the first arrival and the last: start-up is left out."""
-        (first, _), (last, _) = self.arrivals[0], self.arrivals[-1]
-        return sum(rows for _, rows in self.arrivals[1:]) / (last - first)
+        """Images per second from the first fetch to the last receipt: only start-up is left out."""
+        assert self.began is not None
+        return self.images / (self.ended - self.began)
 
 
 def bare_rate(bucket: Path, preprocess: Preprocess) -> float:
@@ -82,7 +87,7 @@ def measure(folder: Path) -> dict[str, float | str]:
     """R2 over interleaved rounds."""
     compose_corpus(folder / "bucket", CorpusSpec(images=IMAGES))
     release = hash_release(folder / "release")
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ratios, bare, whole = [], [], []
     for number in range(ROUNDS):
         bare.append(bare_rate(folder / "bucket", release.preprocess))
@@ -92,7 +97,6 @@ def measure(folder: Path) -> dict[str, float | str]:
             f"round {number + 1}: bare {bare[-1]:7.1f}/s  backfill {whole[-1]:7.1f}/s  ratio {ratios[-1]:.2f}",
             flush=True,
         )
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     return {
         "value": round(statistics.median(ratios), 3),
         "low": round(min(ratios), 3),
@@ -101,7 +105,6 @@ def measure(folder: Path) -> dict[str, float | str]:
         "bare_images_per_second": round(statistics.median(bare), 1),
         "backfill_images_per_second": round(statistics.median(whole), 1),
         "bound_by": "bare thread pool, same decoder, same output",
-        "commit": commit.strip(),
     }
 
 
