@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from assay.jobs.backfill import BackfillFacts, BackfillSpec, backfill
+from assay.jobs.backfill import BackfillSpec, backfill
 from assay.jobs.backlog import Backlog
 from assay.jobs.pipeline import Cluster, Pools
 from assay.jobs.plan import PlanFacts
+from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError, BucketError, Interrupted, ManifestError, SpecError

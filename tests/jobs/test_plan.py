@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from assay.jobs.manifest import Shard, ShardSpec, generations, read_shards
 from assay.jobs.plan import PlanFacts, PlanSpec, plan
-from assay.jobs.source import SourceSpec
 from assay.jobs.store import Store
 from assay.platform.errors import BucketError, CommitError, ManifestError, SpecError, StorageError, StoreVersionError
 from assay.platform.rows import ImageRef
@@ -195,7 +194,7 @@ def test_a_bad_source_leaves_no_trace(tmp_path: Path, place: Path, source: Calla
     if known:
         Store.attach(Storage(), str(place)).establish()
     before = tree(place)
-    spec = PlanSpec(select=SourceSpec(exclude=("*.unwanted",)))
+    spec = PlanSpec(exclude=("*.unwanted",))
     with pytest.raises(SpecError) as refusal:
         plan(Store.attach(Storage(), str(place)), source(tmp_path), spec)
     assert refusal.value.exit_code == 2

@@ -66,7 +66,7 @@ def test_a_store_in_a_bucket(s3: S3Server, s3_place: str) -> None:
         Store.attach(s3.storage, "s3://never-made/store")
 
 
-@pytest.mark.parametrize("way", [Store.open, Store.attach, lambda storage, uri: established(uri)])
+@pytest.mark.parametrize("way", [Store.open, Store.attach, lambda storage, uri: established(uri, storage)])
 @pytest.mark.parametrize(
     ("facts", "told"),
     [
@@ -175,14 +175,14 @@ def test_the_loser_of_a_race_to_bind_is_refused(place: Path) -> None:
 class Careless(Storage):
     """A store that ignores If-None-Match, as some S3 servers do."""
 
-    def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:
+    def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:  # noqa: ARG002  # the point
         return super().write(uri, data)
 
 
 class Deceitful(Storage):
     """A store that says no and does it all the same."""
 
-    def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:
+    def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:  # noqa: ARG002  # the point
         return super().write(uri, data) and data == b"assay"
 
 

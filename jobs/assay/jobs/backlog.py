@@ -34,6 +34,8 @@ class Backlog:
     """The verdict files, of whatever release, of shards to retry."""
     rows_done: int
     """Images with a committed observation, before this run."""
+    rows: int
+    """Images of the shards that have work."""
 
     @property
     def shards(self) -> int:
@@ -49,13 +51,16 @@ def find_backlog(store: Store, known: list[Generation], partition: dict[str, str
     last = known[-1].next_shard if known else 0
     retry = _faulted(store) if retry_faults else {}
     judge = frozenset(shard for shard in done if shard not in judged and shard not in retry)
+    again = judge | retry.keys()
+    files, done_rows = _by_shard(observed, again), sum(file.rows for file in observed)
     return Backlog(
         observe=frozenset(shard for shard in range(last) if shard not in done),
         judge=judge,
         retry=retry,
-        observed=_by_shard(observed, judge | retry.keys()),
+        observed=files,
         judged={shard: [file for file in verdicts if file.first_shard <= shard <= file.last_shard] for shard in retry},
-        rows_done=sum(file.rows for file in observed),
+        rows_done=done_rows,
+        rows=sum(generation.images for generation in known) - done_rows + sum(files[shard].rows for shard in again),
     )
 
 

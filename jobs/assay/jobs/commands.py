@@ -27,13 +27,14 @@ from assay.jobs import plan as plan_job
 from assay.jobs import reporting as report_job
 from assay.jobs import status as status_job
 from assay.jobs import verify as verify_job
-from assay.jobs.backfill import BackfillFacts, BackfillSpec
+from assay.jobs.backfill import BackfillSpec
 from assay.jobs.demo import DemoSpec
 from assay.jobs.doctor import DoctorSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
 from assay.jobs.reporting import ReportSpec
+from assay.jobs.run import BackfillFacts
 from assay.jobs.status import StatusSpec
 from assay.jobs.store import PlacesSpec, Store
 from assay.jobs.verify import VerifySpec

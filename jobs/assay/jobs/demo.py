@@ -12,10 +12,11 @@ from pydantic import Field
 from rich.console import Console
 from rich.progress import Progress
 
-from assay.jobs.backfill import BackfillFacts, BackfillSpec
+from assay.jobs.backfill import BackfillSpec
 from assay.jobs.corpus import CorpusSpec, compose_corpus
 from assay.jobs.manifest import ShardSpec
 from assay.jobs.reporting import ReportSpec, report
+from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
 from assay.platform.errors import ConservationError
 from assay.platform.spec import Spec

@@ -70,7 +70,7 @@ class Panel:
             f"[bold]plan[/] {facts.images:,} images, {facts.bytes / 1e6:,.1f} MB, {facts.new_images:,} new; "
             f"{backlog.rows_done:,} done before, {backlog.shards:,} shards to do; release {release.id}"
         )
-        self.progress.update(self.bar, completed=0, total=None, description="starting Ray")
+        self.progress.update(self.bar, completed=0, total=backlog.rows, description="starting Ray")
 
     def started(self, cluster: Cluster, pools: Pools) -> None:
         """The cluster is there."""
@@ -81,10 +81,6 @@ class Panel:
             f"(up after {self.working - self.began:.1f} s)"
         )
         self.progress.update(self.bar, description="starting actors")
-
-    def expect(self, images: int) -> None:
-        """How many images this run will handle."""
-        self.progress.update(self.bar, total=images)
 
     def received(self, receipt: Receipt) -> None:
         """A shard came back."""

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import pyarrow as pa
 import ray
@@ -153,14 +152,6 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
     finally:
         if ours:
             ray.shutdown()
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a run depends on most."""
-    return {
-        "ray": ray.__version__,
-        **{name: version(name) for name in ("assay", "torch", "open-clip-torch", "pillow", "deltalake")},
-    }
 
 
 def disconnect() -> None:

@@ -1,0 +1,31 @@
+"""Who is told how a run goes: the live panel, a bench, a test.
+
+Knows the moments of a run. Does not know how any of them is shown.
+"""
+
+from typing import Protocol
+
+from assay.jobs.backlog import Backlog
+from assay.jobs.pipeline import Cluster, Pools
+from assay.jobs.plan import PlanFacts
+from assay.jobs.work import Receipt
+from assay.platform.release import Release
+
+
+class Watcher(Protocol):
+    """Is told how a run goes; the live panel is one."""
+
+    def planned(self, facts: PlanFacts, backlog: Backlog, release: Release) -> None:
+        """Listing is over."""
+
+    def started(self, cluster: Cluster, pools: Pools) -> None:
+        """The cluster is there."""
+
+    def received(self, receipt: Receipt) -> None:
+        """A shard came back."""
+
+    def committed(self, receipts: list[Receipt]) -> None:
+        """Shards are visible."""
+
+    def listed(self, images: int, size: int) -> None:
+        """Listing goes on."""
