@@ -26,12 +26,12 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lists(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Makes every source a given listing of (key, etag); `meanwhile` happens after the first of them was read."""
+    """Makes every source a given listing of (key, etag); `meanwhile` happens before the last one is read."""
 
     def become(listing: Listing, meanwhile: Callable[[], object] = lambda: None) -> None:
         def read(*_: object) -> Iterator[ImageRef]:
             for number, (key, etag) in enumerate(sorted(listing)):
-                if number == 1:
+                if number == len(listing) - 1:
                     meanwhile()
                 yield ImageRef(f"s3://b/{key}", etag, 10)
 
@@ -272,7 +272,7 @@ def test_the_slower_of_two_planners_loses(place: Path, lists: Callable[..., None
         lists([("w1", "1"), ("w2", "1"), ("w3", "1")])
         assert planned(place).generation == 1
 
-    lists([("l1", "1"), ("l2", "1"), ("l3", "1")], meanwhile=other_planner)
+    lists([(f"l{number}", "1") for number in range(5)], meanwhile=other_planner)
     with pytest.raises(CommitError, match="another driver") as refusal:
         planned(place)
     assert refusal.value.exit_code == 5
@@ -290,7 +290,7 @@ def test_the_same_race_when_the_loser_fails(place: Path, lists: Callable[..., No
         planned(place)
         raise KeyboardInterrupt
 
-    lists([("l1", "1"), ("l2", "1"), ("l3", "1")], meanwhile=other_planner)
+    lists([(f"l{number}", "1") for number in range(5)], meanwhile=other_planner)
     with pytest.raises(KeyboardInterrupt):
         planned(place, PlanSpec(shard=ShardSpec(images=1)))
     assert identities(all_shards(place)) == [("w1", "1"), ("w2", "1")]

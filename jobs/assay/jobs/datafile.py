@@ -62,9 +62,7 @@ def read_shard(storage: Storage, store: str, path: str, shard: int) -> pa.Table:
     """
     fs, where = storage.arrow(f"{store}/observations/{path}")
     try:
-        # No partitioning: pyarrow would read a folder named `shard=7` on the way to the store as a column.
-        wanted = pc.field("shard") == shard
-        rows = pq.read_table(where, filesystem=fs, schema=OBSERVATIONS, partitioning=None, filters=wanted)
+        rows = pq.read_table(where, filesystem=fs, schema=OBSERVATIONS, filters=pc.field("shard") == shard)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(
             "a committed file cannot be read", where=where, why=str(error), fix="run `assay verify`"
