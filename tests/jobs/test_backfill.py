@@ -106,8 +106,9 @@ def test_another_policy_is_judged_from_what_is_stored(tmp_path: Path, bucket: Pa
     for policy in ("strict", "lenient"):
         assert verify(VerifySpec(store=str(store), policy=policy)).sound
     verdicts = DeltaTable(store / "verdicts").to_pyarrow_dataset()
-    counts = duckdb.sql("select policy, count(*) from verdicts group by policy order by policy").fetchall()
-    assert counts == [("lenient", 43), ("strict", 43)]
+    counted = duckdb.sql("select policy, count(*) from verdicts group by policy order by policy")
+    assert counted is not None
+    assert counted.fetchall() == [("lenient", 43), ("strict", 43)]
     assert verdicts.count_rows() == 86
     outcomes = pl.scan_delta(str(store / "observations")).group_by("outcome").len().sort("outcome").collect()
     assert dict(outcomes.iter_rows()) == {"EMPTY": 1, "TRUNCATED": 1, "UNSUPPORTED_FORMAT": 1, "ok": 40}
@@ -204,6 +205,12 @@ def test_a_bad_source_leaves_no_trace(
         run(spec_for(source, tmp_path / "store", release_dir))
     assert refused.value.fix
     assert not (tmp_path / "store").exists()
+
+
+def test_a_store_inside_its_source_is_refused(tmp_path: Path, bucket: Path, release_dir: Path) -> None:
+    with pytest.raises(ManifestError, match="inside the source"):
+        run(spec_for(bucket, bucket / "store", release_dir))
+    assert not (bucket / "store").exists()
 
 
 def test_a_tampered_release_is_refused_before_anything_starts(tmp_path: Path, bucket: Path) -> None:

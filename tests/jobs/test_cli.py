@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import write_pictures
 
 from assay.jobs.cli import EXIT_CODES, main
 from assay.jobs.commands import shown_command
+from tests.conftest import write_pictures
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import S3Server
 
 from assay.jobs.cli import main
+from tests.conftest import S3Server
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.done import DoneShards
-from assay.jobs.manifest import Generation, ManifestWriter, ShardSpec, cut, generations, read_rows
+from assay.jobs.manifest import Generation, ManifestWriter, Shard, ShardSpec, cut, generations, read_rows
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
 from assay.platform.errors import CommitError, ManifestError
 from assay.platform.rows import ImageRef
+from assay.platform.uris import relative_uri
 
 Progress = Callable[[int, int], None]
 """Called now and then with (objects listed, bytes listed)."""
@@ -67,25 +68,16 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
     """List `source` and write what is new as one more generation.
 
     Raises:
-        ManifestError: the source is empty, or names an image twice; nothing was written.
+        ManifestError: the source is empty, names an image twice, or holds the store; nothing was written.
         CommitError: another planner wrote the same generation first.
     """
+    _refuse_store_inside(store, source)
     known = generations(store)
     done = DoneShards.of(store.observations.files())
     tally = _Tally(progress)
-    number = len(known)
     first = known[-1].next_shard if known else 0
-    writer: ManifestWriter | None = None
     new = _new_refs(read_source(store.storage, source, spec), _known(store, known), done, tally)
-    try:
-        for shard in cut(new, first, spec.shard):
-            writer = writer or _writer(store, number)
-            writer.add(shard)
-            tally.shards.append(shard.number)
-    except BaseException:  # also a full disk and Ctrl-C leave no parts behind
-        if writer is not None:
-            writer.abort()
-        raise
+    writer = _write_parts(store, len(known), cut(new, first, spec.shard), tally)
     progress(tally.images, tally.bytes)
     if not tally.images:
         raise ManifestError(
@@ -95,7 +87,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
             fix="check the path and the patterns",
         )
     if writer is not None:
-        _publish(store, source, number, first, writer, tally)
+        _publish(store, source, len(known), first, writer, tally)
     return PlanFacts(
         source=source,
         images=tally.images,
@@ -103,18 +95,44 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         new_images=tally.new,
         new_shards=len(tally.shards),
         already_done=tally.done,
-        generation=number if writer else None,
+        generation=len(known) if writer else None,
     )
 
 
-def _writer(store: Store, number: int) -> ManifestWriter:
-    """The store comes into being with its first shard: an empty or unreadable source leaves nothing behind."""
-    store.establish()
-    return ManifestWriter(store, f"generation-{number:06d}")
+def _refuse_store_inside(store: Store, source: str) -> None:
+    root = source_root(source)
+    if root and relative_uri(store.uri, root) != store.uri:
+        raise ManifestError(
+            "the store lies inside the source",
+            where=store.shown,
+            why="its own files would be listed as images, more of them every time",
+            fix="put the store beside the source",
+        )
+
+
+def _write_parts(store: Store, number: int, shards: Iterator[Shard], tally: _Tally) -> ManifestWriter | None:
+    """The parts of generation `number`, or None when there are no shards.
+
+    A listing that brings nothing, or breaks half way, leaves nothing behind.
+    """
+    writer: ManifestWriter | None = None
+    try:
+        for shard in shards:
+            if writer is None:
+                store.probe()
+                writer = ManifestWriter(store, f"generation-{number:06d}")
+            writer.add(shard)
+            tally.shards.append(shard.number)
+    except BaseException:  # also a full disk and Ctrl-C leave no parts behind
+        if writer is not None:
+            writer.abort()
+        raise
+    return writer
 
 
 def _publish(store: Store, source: str, number: int, first: int, writer: ManifestWriter, tally: _Tally) -> None:
     parts = writer.close()
+    store.establish()
     generation = Generation(
         number=number,
         source=source,

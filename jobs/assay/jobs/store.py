@@ -112,15 +112,24 @@ class Store:
         store._is_known()
         return store
 
-    def establish(self) -> None:
-        """Make the store if it is not there.
+    def probe(self) -> None:
+        """Make sure that a store could come here, if none is.
 
         Raises:
             StorageError: the place cannot be written, or cannot keep the store's promises.
         """
+        if not self._is_known():
+            probe_store(self.storage, self.uri)
+
+    def establish(self) -> None:
+        """Make the store if it is not there.
+
+        Raises:
+            StorageError: as `probe`.
+        """
         if self._is_known():
             return
-        probe_store(self.storage, self.uri)
+        self.probe()
         facts = _StoreFacts(schema_version=SCHEMA_VERSION, store_id=str(uuid.uuid4()), created=now())
         self.storage.write(self.path("store.json"), facts.model_dump_json(indent=1).encode(), if_absent=True)
 
