@@ -8,6 +8,7 @@ One shard is one row is one block all the way: blocks that were split or bundled
 
 import logging
 import math
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -126,6 +127,12 @@ class Cluster:
     memory_gib: float
 
 
+def _usual_address() -> str | None:
+    """RAY_ADDRESS if it is set (Ray reads it), else a cluster of our own: Ray itself would join whatever was last
+    started on this machine, be it dead."""
+    return None if os.environ.get("RAY_ADDRESS") else "local"
+
+
 @contextmanager
 def joined(spec: ClusterSpec) -> Iterator[Cluster]:
     """Be in a cluster: the one this process is in already, the spec's, RAY_ADDRESS's, or a new one that ends with it.
@@ -136,7 +143,12 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
     ours = not ray.is_initialized()
     try:
         if ours:
-            ray.init(address=spec.address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=spec.address or _usual_address(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise AssayError(
             "cannot join the Ray cluster",

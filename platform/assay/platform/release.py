@@ -46,7 +46,6 @@ from assay.platform.spec import Spec
 from assay.platform.views import Preprocess
 
 STARTER = "starter"
-STARTER_TEMPERATURE: float | None = None
 _STARTER = Path(__file__).parent / "data" / STARTER
 _ENCODER, _LIBRARY, _POLICIES, _VECTORS = "encoder", "library.yaml", "policies", "vectors.safetensors"
 
@@ -192,7 +191,6 @@ def _starter_spec(name: str, model: str, description: str) -> ReleaseSpec:
         encoder=EncoderSpec(model=model),
         library=_STARTER / _LIBRARY,
         policies=(_STARTER / _policy_file("strict"), _STARTER / _policy_file("lenient")),
-        temperature=STARTER_TEMPERATURE if name == STARTER else None,
     )
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from assay.tuning.encoder_card import curve_svg, write_card
 from assay.tuning.encoder_trial import EncoderTrial
-from assay.tuning.held_out import HeldOut
+from assay.tuning.held_out import Accuracy, HeldOut
 from assay.tuning.towers import EMBED_DIM, IMAGE_PX, TEXT_CFG, VISION_CFG
 
 VOCABULARY = "bpe.txt.gz"
@@ -36,8 +36,8 @@ _PREPROCESS = {
 }
 
 
-def publish(trial: EncoderTrial, held_out: HeldOut, names: list[str], folder: Path) -> None:
-    """Writes weights, vocabulary and curve, measures the encoder as loaded from them, then writes the card."""
+def publish(trial: EncoderTrial, held_out: HeldOut, names: list[str], folder: Path) -> dict[str, Accuracy]:
+    """Writes weights, vocabulary and curve; measures the encoder as loaded from them; then writes the card."""
     folder.mkdir(parents=True, exist_ok=True)
     words = trial.matter.words
     _write_json(_config(words.vocab_size), folder / "open_clip_config.json")
@@ -54,6 +54,14 @@ def publish(trial: EncoderTrial, held_out: HeldOut, names: list[str], folder: Pa
     size = sum(path.stat().st_size for path in folder.iterdir())
     if size >= MAX_BYTES:
         raise ValueError(f"the encoder in {folder} has {size} bytes; {MAX_BYTES} are allowed")
+    return accuracies
+
+
+def write_ranks(accuracies: dict[str, Accuracy], names: list[str], path: Path) -> None:
+    """For a look at what fails: the rank of each concept's own name, from 1, by kind of test."""
+    columns = {key: (accuracy.ranks + 1).tolist() for key, accuracy in accuracies.items()}
+    rows = {name: {key: ranks[row] for key, ranks in columns.items()} for row, name in enumerate(names)}
+    _write_json(rows, path)
 
 
 def _config(vocab_size: int) -> dict[str, Any]:
@@ -67,4 +75,4 @@ def _halved(value: torch.Tensor) -> torch.Tensor:
 
 
 def _write_json(content: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

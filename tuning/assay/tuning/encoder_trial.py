@@ -51,7 +51,6 @@ class EncoderTrialSpec(BaseModel):
     refresh_every: int = 16
     measure_every: int = 150
     checkpoint_every: int = 50
-    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class EncoderTrial:
         # Evaluation mode throughout: BatchNorm keeps the statistics of ImageNet.
         self.model = build_towers(matter.words.vocab_size).eval()
         self.averaged = copy.deepcopy(self.model).requires_grad_(False)
-        self._way = ImageWay(self.model, spec.compiled)
+        self._way = ImageWay(self.model)
         self._optimizer = torch.optim.AdamW(_groups(self.model, spec))
         self._photographs = self._look_at_photographs()
         self.step = 0
@@ -235,7 +234,7 @@ class EncoderTrial:
         state: dict[str, Any] = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
         made_with = EncoderTrialSpec(**state["spec"]).model_dump()
         changed = {key for key, value in self.spec.model_dump().items() if made_with[key] != value}
-        if changed - {"compiled"}:
+        if changed:
             raise ValueError(
                 f"{self._checkpoint} was made with other settings ({', '.join(sorted(changed))}): "
                 "go on with the same ones, or remove the file to start anew"
