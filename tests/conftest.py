@@ -147,8 +147,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     ports = {name: free_port() for name in names}
     folders = [f"-dir={folder}", f"-s3.config={folder}/s3.json"]
     addresses = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in ports.items())]
-    # Iceberg and Lance would each take a fixed port, which a second server on the machine could not have.
-    modes = ["-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=20"]
+    # Every bucket takes several volumes, and tests make many buckets. Iceberg and Lance would each take a fixed
+    # port, which a second server on the machine could not have.
+    modes = ["-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=300"]
     weed = str(Path(sys.executable).with_name("weed"))
     log = (folder / "log").open("wb")
     process = subprocess.Popen([weed, "server", *folders, *addresses, *modes], stdout=log, stderr=subprocess.STDOUT)
