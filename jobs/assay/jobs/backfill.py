@@ -113,7 +113,7 @@ class _Job:
         committer = self._committer()
         with ray_pipeline.joined(self.spec.cluster) as cluster:
             pools = ray_pipeline.size_pools(cluster.cpus, cluster.gpus, self.spec.cluster)
-            run.cluster, run.working = cluster, time.monotonic()
+            run.cluster = cluster
             self.watcher.started(cluster, pools)
             work = read_work(store, generations(store), run.backlog)
             while not self.stop.is_set() and (window := list(itertools.islice(work, WINDOW))):
@@ -156,6 +156,7 @@ class _Job:
                 break
             if receipt is not None:
                 committer.take(receipt)
+                self.run.note_arrival(receipt)
                 self.watcher.received(receipt)
             if committer.due:
                 self._commit(committer)

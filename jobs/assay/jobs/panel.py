@@ -74,16 +74,18 @@ class Panel:
 
     def started(self, cluster: Cluster, pools: Pools) -> None:
         """The cluster is there."""
-        self.working = time.monotonic()
+        up = time.monotonic() - self.began
         self.say(
             f"[bold]ray[/] {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
             f"look {pools.look.min}-{pools.look.max} actors, judge {pools.judge.min}-{pools.judge.max} "
-            f"(up after {self.working - self.began:.1f} s)"
+            f"(up after {up:.1f} s)"
         )
         self.progress.update(self.bar, description="starting actors")
 
     def received(self, receipt: Receipt) -> None:
         """A shard came back."""
+        if self.working is None:  # actors take a while to start; the rate is that of the work
+            self.working = time.monotonic() - sum(receipt.seconds.values())
         self.outcomes += receipt.outcomes
         self.actions += receipt.actions
         self.flagged += receipt.flagged

@@ -89,6 +89,11 @@ class Run:
         """Where this run's verdicts belong."""
         return {"release": self.release.id, "policy": self.policy}
 
+    def note_arrival(self, receipt: Receipt) -> None:
+        """A receipt came; with the first one it is known when work began (actors take a while to start)."""
+        if self.working is None:
+            self.working = time.monotonic() - sum(receipt.seconds.values())
+
     def count(self, receipts: list[Receipt]) -> None:
         """Add committed receipts to the tally."""
         if receipts and self.first_commit_s is None:

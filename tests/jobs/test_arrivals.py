@@ -1,0 +1,68 @@
+"""Waiting for receipts: none is lost, silence is told, errors are kept, and leaving ends a pipeline that goes on."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+from assay.jobs.arrivals import Arrivals
+from assay.jobs.work import Receipt, Task
+from assay.platform.errors import AssayError
+
+
+def receipts(count: int, pause_s: float = 0.0) -> Iterator[Receipt]:
+    for shard in range(count):
+        time.sleep(pause_s)
+        yield Receipt(shard=shard, task=Task.OBSERVE, rows=1)
+
+
+def test_every_receipt_arrives_in_turn() -> None:
+    assert [one.shard for one in Arrivals(receipts(50)) if one is not None] == list(range(50))
+
+
+def test_silence_is_told() -> None:
+    arrived = list(Arrivals(receipts(1, pause_s=3 * Arrivals.WHILE_S)))
+    assert arrived.count(None) >= 2
+    assert arrived[-1] is not None
+
+
+def test_an_error_is_kept_with_what_came_before() -> None:
+    def failing() -> Iterator[Receipt]:
+        yield from receipts(3)
+        raise AssayError("the pipeline failed")
+
+    arrivals = Arrivals(failing())
+    assert len([one for one in arrivals if one is not None]) == 3
+    assert str(arrivals.error) == "the pipeline failed"
+
+
+def test_leaving_ends_the_pipeline() -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[Receipt]:
+        try:
+            while True:
+                yield from receipts(1, pause_s=0.01)
+        finally:
+            closed.set()
+
+    source = endless()
+    arrivals = Arrivals(source)
+    next(iter(arrivals))
+    arrivals.leave()
+    del source, arrivals
+    assert closed.wait(5)
+
+
+def test_what_an_abandoned_pipeline_raises_is_nobodys() -> None:
+    gone = threading.Event()
+
+    def pulled_away() -> Iterator[Receipt]:
+        yield from receipts(1)
+        gone.wait(5)
+        raise TypeError("no owner found for object")
+
+    arrivals = Arrivals(pulled_away())
+    next(iter(arrivals))
+    threading.Timer(0.2, gone.set).start()
+    arrivals.leave()
+    assert arrivals.error is None
