@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 from pydantic import SecretStr
 
 from assay.platform.errors import AssayError, BucketError, CredentialsError, StorageError
-from assay.platform.storage import Storage, StorageSpec, job_error
+from assay.platform.refusals import job_error
+from assay.platform.storage import Storage, StorageSpec
 from assay.platform.uris import Location
 from tests.conftest import S3Server
 from tests.storage_doubles import Answer, told_server

@@ -19,9 +19,10 @@ from pydantic import Field
 from assay.platform.errors import ManifestError
 from assay.platform.fetch import file_etag
 from assay.platform.listing import list_objects
+from assay.platform.refusals import CREDENTIAL_CODES, REQUEST_ERRORS, error_code, job_error
 from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
-from assay.platform.storage import CREDENTIAL_CODES, REQUEST_ERRORS, Storage, error_code, job_error
+from assay.platform.storage import Storage
 from assay.platform.uris import Location, file_uri, parse_uri, relative_uri, shown_name
 
 LOOKUPS_AT_ONCE = 32

@@ -14,8 +14,9 @@ import botocore.exceptions
 
 from assay.platform.errors import BucketError, StorageError
 from assay.platform.faults import Fault, FaultKind
+from assay.platform.refusals import CREDENTIAL_CODES, CREDENTIAL_ERRORS, REQUEST_ERRORS, error_code, job_error
 from assay.platform.rows import ImageRef
-from assay.platform.storage import CREDENTIAL_CODES, CREDENTIAL_ERRORS, REQUEST_ERRORS, Storage, error_code, job_error
+from assay.platform.storage import Storage
 from assay.platform.uris import Location, parse_uri
 
 BODY_TRIES = 3

@@ -16,8 +16,9 @@ import botocore.exceptions
 
 from assay.platform.errors import BucketError, StorageError
 from assay.platform.fetch import file_etag
+from assay.platform.refusals import job_error
 from assay.platform.rows import ImageRef
-from assay.platform.storage import Storage, job_error
+from assay.platform.storage import Storage
 from assay.platform.uris import Location, file_uri, parse_uri
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})

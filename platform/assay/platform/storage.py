@@ -1,7 +1,7 @@
 """Object storage: one Spec, and the s3fs, pyarrow and delta-rs clients made from it.
 
-Knows endpoints, regions and credentials, and what a failed request means for the whole job. Does not know images,
-tables or what is stored. The environment is read by botocore's own credential chain (AWS_* variables, profiles, roles),
+Knows endpoints, regions and credentials. Does not know images, tables or what is stored; what a failed request means
+is in `refusals.py`. The environment is read by botocore's own credential chain (AWS_* variables, profiles, roles),
 in the process that connects: secrets are not carried in Specs unless the caller puts them there.
 """
 
@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import aiohttp
 import botocore.exceptions
 import botocore.session
 import pyarrow.fs
@@ -19,46 +18,12 @@ import s3fs
 from fsspec.asyn import sync
 from pydantic import Field, SecretStr
 
-from assay.platform.errors import BucketError, CredentialsError, StorageError
+from assay.platform.errors import CredentialsError, StorageError
+from assay.platform.refusals import HOW_TO_SIGN_IN, REQUEST_ERRORS, error_code, job_error
 from assay.platform.spec import Spec
 from assay.platform.uris import Location, parse_uri
 
 T = TypeVar("T")
-
-CREDENTIAL_CODES = frozenset(
-    {
-        "AccessDeniedException",
-        "AuthorizationHeaderMalformed",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "TokenRefreshRequired",
-        "UnrecognizedClientException",
-    }
-)
-"""S3 error codes that speak of the caller, never of one object."""
-
-CREDENTIAL_ERRORS = (
-    botocore.exceptions.NoCredentialsError,
-    botocore.exceptions.PartialCredentialsError,
-    botocore.exceptions.CredentialRetrievalError,
-    botocore.exceptions.TokenRetrievalError,
-    botocore.exceptions.ProfileNotFound,
-    botocore.exceptions.SSOError,
-)
-"""What botocore raises when the caller cannot sign at all."""
-
-REQUEST_ERRORS = (botocore.exceptions.BotoCoreError, aiohttp.ClientError, OSError)
-"""What a request, or a body that breaks off, raises besides an answer of the store."""
-
-_HOW_TO_SIGN_IN = (
-    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role; `assay doctor` shows what is found"
-)
 
 
 class StorageSpec(Spec):
@@ -128,10 +93,10 @@ class Storage:
         try:
             found = self._session.get_credentials()
         except botocore.exceptions.BotoCoreError as error:
-            raise CredentialsError("no AWS credentials", why=str(error), fix=_HOW_TO_SIGN_IN) from error
+            raise CredentialsError("no AWS credentials", why=str(error), fix=HOW_TO_SIGN_IN) from error
         if found is None:
             raise CredentialsError(
-                "no AWS credentials", why="nothing in the environment, files or role", fix=_HOW_TO_SIGN_IN
+                "no AWS credentials", why="nothing in the environment, files or role", fix=HOW_TO_SIGN_IN
             )
         frozen = found.get_frozen_credentials()
         return frozen.access_key, frozen.secret_key, frozen.token
@@ -299,41 +264,3 @@ def _name_file(aside: Path, path: Path, *, if_absent: bool) -> bool:
     except FileExistsError:
         return False
     return True
-
-
-def error_code(error: botocore.exceptions.ClientError) -> str:
-    """The S3 error code of a client error."""
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def job_error(error: Exception, place: Location) -> StorageError:
-    """What a failed request means for the job: the border where botocore's and the system's errors become ours."""
-    where = place.uri
-    if isinstance(error, botocore.exceptions.ClientError):
-        code = error_code(error)
-        why = f"{code}: {error.response.get('Error', {}).get('Message', '')}".rstrip(": ")
-        if code in CREDENTIAL_CODES:
-            return CredentialsError("the store refuses these credentials", where=where, why=why, fix=_HOW_TO_SIGN_IN)
-        if code == "NoSuchBucket" or (code == "404" and not place.key):
-            return BucketError(
-                "no such bucket", where=f"s3://{place.bucket}", why=why, fix="check the name, endpoint and region"
-            )
-        if code in {"AccessDenied", "403", "Forbidden"}:
-            return CredentialsError(
-                "the store refuses access",
-                where=where,
-                why=why,
-                fix="grant s3:ListBucket, s3:GetObject and, on the store, s3:PutObject",
-            )
-        return StorageError("the store failed", where=where, why=why, fix="run the same command again")
-    if isinstance(error, CREDENTIAL_ERRORS):
-        return CredentialsError("no usable AWS credentials", where=where, why=str(error), fix=_HOW_TO_SIGN_IN)
-    if isinstance(error, botocore.exceptions.ParamValidationError):
-        return BucketError("no such bucket or key", where=where, why=str(error), fix="check the uri")
-    if isinstance(error, botocore.exceptions.EndpointConnectionError | botocore.exceptions.ConnectTimeoutError):
-        return StorageError(
-            "cannot reach the store", where=where, why=str(error), fix="check the endpoint and the network"
-        )
-    return StorageError(
-        "the store failed", where=where, why=str(error) or type(error).__name__, fix="run the same command again"
-    )
