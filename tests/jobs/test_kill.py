@@ -99,6 +99,7 @@ def test_an_interrupt_commits_and_says_how_to_go_on(driver: Driver, tmp_path: Pa
     _, told = stopped.communicate(timeout=60)
     assert stopped.returncode == 4, told
     assert "Interrupted" in told
+    assert f"Resume with:\n  assay backfill {driver.source} --store" in told
     done = driver.finish(tmp_path / "stopped")
     assert done["already_done"] > 0
     assert proof_of(tmp_path / "stopped").sound

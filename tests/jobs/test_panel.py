@@ -50,6 +50,14 @@ def test_a_terminal_shows_counts_while_they_come(release_dir: Path) -> None:
     assert "250/1000" in told
 
 
+def test_a_command_is_told_as_it_is_typed_even_in_silence() -> None:
+    out = io.StringIO()
+    command = "assay backfill 's3://b/[old]/x' --store " + "y" * 150
+    with Panel(Console(file=out, width=80), show=False) as panel:
+        panel.tell_command("resume with:", command)
+    assert out.getvalue() == f"resume with:\n  {command}\n"
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_json_wants_no_panel(release_dir: Path, terminal: bool) -> None:
     assert tell(Release.load(release_dir), show=False, terminal=terminal).strip() == ""

@@ -19,6 +19,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, Field
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from assay.jobs import backfill as backfill_job
 from assay.jobs import demo as demo_job
@@ -72,10 +73,10 @@ def _stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
 
     def asked(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
-            panel.say(f"stopped at once; resume with:\n  {command}")
+            panel.tell_command("stopped at once; resume with:", command)
             os._exit(4)
         stop.set()
-        panel.say(f"[bold yellow]stopping[/] after a commit; again: at once. Resume with:\n  {command}")
+        panel.tell_command("stopping after a commit; once more stops at once. Resume with:", command)
 
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -92,7 +93,9 @@ def _print(facts: BaseModel, as_json: bool, title: str) -> None:
     table = Table(title=title, show_header=False, title_justify="left", box=None)
     for name, value in facts.model_dump().items():
         shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
-        table.add_row(name, f"{shown:,}" if isinstance(shown, int | float) and shown is not True else str(shown))
+        is_count = isinstance(shown, int | float) and not isinstance(shown, bool)
+        # As text, not markup: paths are data, and may have brackets.
+        table.add_row(name, Text(f"{shown:,}" if is_count else str(shown)))
     Console().print(table)
 
 
@@ -122,7 +125,7 @@ def run_backfill(spec: BackfillSpec, as_json: bool) -> BackfillFacts:
                 return backfill_job.backfill(spec, panel, stop, command)
             except AssayError as error:
                 if error.exit_code != 2:
-                    panel.say(f"resume with:\n  {command}")
+                    panel.tell_command("resume with:", command)
                 raise
 
 

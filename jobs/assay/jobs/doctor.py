@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
+from rich.text import Text
 
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.pipeline import ClusterSpec
@@ -119,5 +120,5 @@ def table(findings: list[Finding]) -> Table:
     shown = Table("", "what", "found", "how to mend", box=None)
     for finding in findings:
         mark = "[green]ok[/]" if finding.well else "[red]bad[/]"
-        shown.add_row(mark, finding.subject, finding.found, finding.fix)
+        shown.add_row(mark, finding.subject, Text(finding.found), Text(finding.fix))
     return shown

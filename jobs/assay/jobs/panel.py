@@ -58,7 +58,11 @@ class Panel:
     def say(self, line: str) -> None:
         """One line above the panel."""
         if self.show:
-            self.console.print(line, highlight=False)
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def tell_command(self, why: str, command: str) -> None:
+        """A command to copy, as it is typed; told even when the panel is quiet."""
+        self.console.print(f"{why}\n  {command}", markup=False, highlight=False, soft_wrap=True)
 
     def listed(self, images: int, size: int) -> None:
         """Listing goes on."""
