@@ -86,6 +86,9 @@ def test_a_killed_driver_resumes_where_it_was(driver: Driver, s3: S3Server, tmp_
     assert s3.gets(driver.bucket) - before == resumed["fetched"] == IMAGES - resumed["already_done"]
     twice = s3.gets(driver.bucket) - IMAGES
     assert twice <= ACTORS * SHARD + 30 * resumed["images_per_second"]
+    # In a bucket this small 30 s of work is more than there is: that bound cannot fail here. This one can.
+    print(f"fetched twice: {twice}")
+    assert twice <= IMAGES // 2
 
     undisturbed = driver.finish(tmp_path / "undisturbed")
     assert undisturbed["fetched"] == IMAGES
