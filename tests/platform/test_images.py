@@ -749,8 +749,8 @@ def test_from_open_clip_refuses_what_it_cannot_follow(cfg: dict[str, object]) ->
 
 def test_specs_are_frozen_and_strict() -> None:
     with pytest.raises(ValidationError):
-        Budget(max_pixel=3)  # type: ignore[call-arg]
+        Budget(max_pixel=3)  # type: ignore[call-arg]  # the slip under test
     with pytest.raises(ValidationError):
-        BUDGET.max_bytes = 1  # type: ignore[misc]
+        BUDGET.max_bytes = 1  # type: ignore[misc]  # likewise
     with pytest.raises(ValidationError):
         Budget(max_pixels=10**12)  # beyond Pillow's own wall the remedy would not help

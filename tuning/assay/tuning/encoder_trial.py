@@ -116,7 +116,7 @@ class EncoderTrial:
         if self.spec.photograph_weight:
             loss = loss + self.spec.photograph_weight * self._photograph_loss(generator)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it so
         nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self._optimizer.step()
         with torch.no_grad():
