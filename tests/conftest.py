@@ -70,7 +70,15 @@ def ray_session() -> Iterator[str]:
     """The session's Ray, by its address: two CPUs and, so that placement is tested, two logical GPUs."""
     import ray  # four seconds, only for tests that need it
 
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    # A cluster of our own, whatever else runs on the machine.
+    ray.init(
+        "local",
+        num_cpus=2,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )
     yield str(ray.get_runtime_context().gcs_address)
     ray.shutdown()
 
@@ -202,6 +210,8 @@ class Silent:
     def received(self, receipt: object) -> None: ...
 
     def committed(self, receipts: object) -> None: ...
+
+    def noticed(self, what: str) -> None: ...
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from assay.jobs.datafile import write_observations, write_verdicts
-from assay.jobs.ledger import DataFile, DeltaLedger
+from assay.jobs.delta_log import DeltaLedger
+from assay.jobs.ledger import DataFile
 from assay.jobs.store import Store
 from assay.jobs.work import WrittenFile
 from assay.platform.rows import OBSERVATIONS, VERDICTS, ImageRef

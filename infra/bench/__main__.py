@@ -52,6 +52,8 @@ class Stopwatch:
 
     def committed(self, receipts: object) -> None: ...
 
+    def noticed(self, what: str) -> None: ...
+
     @property
     def rate(self) -> float:
         """Images per second from the first fetch to the last receipt: only start-up is left out."""

@@ -40,6 +40,8 @@ class Witness:
     def started(self, cluster: Cluster, pools: Pools) -> None:
         self.cluster, self.pools = cluster, pools
 
+    def noticed(self, what: str) -> None: ...
+
     def received(self, receipt: Receipt) -> None:
         self.receipts.append(receipt)
 

@@ -6,7 +6,7 @@ from assay.jobs.backlog import TRANSIENT, Backlog, find_backlog, read_work
 from assay.jobs.manifest import Shard, ShardSpec, generations, read_shards
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
-from assay.jobs.work import Task, Work
+from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FaultKind
 from assay.platform.storage import Storage
 from tests.store_doubles import PARTITION, judge, new_store, observe, reopened
@@ -36,6 +36,10 @@ def backlog(store: Store, *, retry: bool = False, partition: dict[str, str] = PA
     return find_backlog(again, generations(again), partition, retry_faults=retry)
 
 
+def keys_of(shard: Shard) -> str:
+    return digest_of_keys((ref.uri, ref.etag) for ref in shard.refs)
+
+
 def work(store: Store, found: Backlog) -> list[Work]:
     return list(read_work(store, generations(store), found))
 
@@ -47,7 +51,8 @@ def test_all_is_to_observe_at_first(store: Store) -> None:
     assert not found.judge
     assert not found.retry
     assert work(store, found) == [
-        Work(shard=shard.number, task=Task.OBSERVE, rows=2, refs=shard.refs) for shard in shards(store)
+        Work(shard=shard.number, task=Task.OBSERVE, rows=2, keys=keys_of(shard), refs=shard.refs)
+        for shard in shards(store)
     ]
 
 
@@ -68,7 +73,9 @@ def test_what_is_observed_only_is_judged_without_its_source(store: Store) -> Non
     assert set(found.judge) == {1}
     assert set(found.observed) == {1}
     [judging] = [one for one in work(store, found) if one.task is Task.JUDGE]
-    assert judging == Work(shard=1, task=Task.JUDGE, rows=2, refs=(), observed=files[1].path)
+    assert judging == Work(
+        shard=1, task=Task.JUDGE, rows=2, keys=keys_of(shards(store)[1]), refs=(), observed=files[1].path
+    )
 
 
 def test_another_release_or_policy_judges_all_again(store: Store) -> None:
@@ -100,8 +107,8 @@ def test_transient_faults_are_retried_when_asked_for(store: Store) -> None:
     assert {shard: len(old) for shard, old in found.judged.items()} == {0: 2, 2: 2}  # of both releases
     retries = [one for one in work(store, found) if one.task is Task.RETRY]
     assert retries == [
-        Work(shard=0, task=Task.RETRY, rows=2, refs=known[0].refs[1:], observed=files[0].path),
-        Work(shard=2, task=Task.RETRY, rows=2, refs=known[2].refs, observed=files[2].path),
+        Work(shard=0, task=Task.RETRY, rows=2, keys=keys_of(known[0]), refs=known[0].refs[1:], observed=files[0].path),
+        Work(shard=2, task=Task.RETRY, rows=2, keys=keys_of(known[2]), refs=known[2].refs, observed=files[2].path),
     ]
 
 

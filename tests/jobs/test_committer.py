@@ -1,4 +1,5 @@
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from assay.jobs.ledger import DataFile
 from assay.jobs.manifest import ShardSpec, cut, generations
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
-from assay.jobs.work import Receipt, Task, WrittenFile
+from assay.jobs.work import Receipt, Task, Work, WrittenFile, digest_of_keys
 from assay.platform.errors import CommitError, ConservationError
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage
@@ -54,12 +55,17 @@ class Desk:
 
     log: list[Step] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
-    rows: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(GROUP * 3), 2))
 
     def __post_init__(self) -> None:
         self.observations = MemoryLedger("observations", self.log)
         self.verdicts = MemoryLedger("verdicts", self.log)
-        self.committer = Committer(self.observations, self.verdicts, PARTITION, "run-1", self.size_of, self.rows)
+        self.committer = Committer(self.observations, self.verdicts, PARTITION, "run-1", self.size_of)
+        self.expect(Task.OBSERVE, *range(GROUP * 3))
+
+    def expect(self, task: Task, *shards: int) -> None:
+        """Have shards planned for a task."""
+        planned = {shard: Work(shard=shard, task=task, rows=2, keys=f"keys of {shard}") for shard in shards}
+        self.committer.expect({**self.committer.planned, **planned}.values())
 
     def size_of(self, name: str) -> int | None:
         return self.sizes.get(name)
@@ -70,7 +76,15 @@ class Desk:
             self.sizes[f"observations/{observed.path}"] = observed.size
         self.sizes[f"verdicts/{judged.path}"] = judged.size
         seen = None if task is Task.JUDGE else observed
-        return Receipt(shard=shard, task=task, rows=rows, observed=seen, judged=judged)
+        return Receipt(
+            shard=shard,
+            task=task,
+            rows=rows,
+            keys=f"keys of {shard}",
+            outcomes=Counter(ok=2),
+            observed=seen,
+            judged=judged,
+        )
 
     def written(self, path: str) -> WrittenFile:
         return WrittenFile(path=path, size=9, first_uri="a", last_uri="b")
@@ -99,6 +113,7 @@ def test_observations_come_before_verdicts() -> None:
 
 def test_judging_leaves_observations_alone() -> None:
     desk = Desk()
+    desk.expect(Task.JUDGE, 1)
     desk.committer.take(desk.receipt(1, Task.JUDGE))
     desk.committer.commit()
     assert desk.log == [("verdicts", ["v1-judge"], [])]
@@ -112,6 +127,7 @@ def test_a_retry_takes_the_old_verdicts_away_first() -> None:
         1: [desk.stored(desk.verdicts, "old-v", 1), desk.stored(desk.verdicts, "older-release-v", 1)]
     }
     desk.stored(desk.verdicts, "of-another-shard", 2)
+    desk.expect(Task.RETRY, 1)
     desk.committer.take(desk.receipt(0))
     desk.committer.take(desk.receipt(1, Task.RETRY))
     desk.committer.commit()
@@ -136,26 +152,57 @@ def test_rows_that_are_not_the_plan_s(rows: int) -> None:
     desk = Desk()
     with pytest.raises(ConservationError, match="shard 5") as refusal:
         desk.committer.take(desk.receipt(5, rows=rows))
-    assert f"planned 2 rows, the receipt has {rows}" in refusal.value.why
+    assert f"rows: planned 2, the receipt has {rows}" in refusal.value.why
     assert refusal.value.exit_code == 5
     assert desk.committer.commit() == []
 
 
 def test_a_shard_nobody_asked_for() -> None:
     desk = Desk()
-    with pytest.raises(ConservationError, match="planned None"):
+    with pytest.raises(ConservationError, match="no such shard"):
         desk.committer.take(desk.receipt(99_999))
 
 
-def test_a_shard_that_comes_twice() -> None:
+@pytest.mark.parametrize(
+    ("what", "other"),
+    [
+        ("task", {"task": Task.RETRY}),
+        ("images", {"keys": "of other images"}),
+        ("outcomes", {"outcomes": Counter(ok=1)}),
+        ("observations", {"observed": None}),
+        ("verdicts", {"judged": None}),
+    ],
+)
+def test_a_receipt_that_is_not_the_plan_s(what: str, other: dict[str, object]) -> None:
     desk = Desk()
-    desk.committer.take(desk.receipt(5))
-    with pytest.raises(ConservationError, match="shard 5"):
-        desk.committer.take(desk.receipt(5))
+    with pytest.raises(ConservationError, match="shard 5") as refusal:
+        desk.committer.take(desk.receipt(5).model_copy(update=other))
+    assert refusal.value.why.startswith(f"{what}: planned ")
+    assert desk.committer.commit() == []
+
+
+def test_a_shard_that_comes_twice_is_taken_once() -> None:
+    """Ray may run a task again; what the second run wrote stays nobody's."""
+    desk = Desk()
+    assert desk.committer.take(desk.receipt(5))
+    again = desk.receipt(5).model_copy(update={"observed": desk.written("again-o"), "judged": desk.written("again-v")})
+    assert not desk.committer.take(again)
     desk.committer.commit()
-    with pytest.raises(ConservationError, match="shard 5"):
-        desk.committer.take(desk.receipt(5))
-    assert len(desk.observations.files()) == 1
+    assert not desk.committer.take(again)
+    desk.committer.commit()
+    assert set(desk.observations.known) == {"o5-observe"}
+    assert set(desk.verdicts.known) == {"v5-observe"}
+
+
+def test_a_retry_never_takes_other_shards_along() -> None:
+    desk = Desk()
+    wide = DataFile("wide", 9, 4, 1, 2, "a", "b")
+    desk.committer.observed, desk.committer.judged = {1: wide}, {}
+    desk.expect(Task.RETRY, 1)
+    desk.committer.take(desk.receipt(1, Task.RETRY))
+    with pytest.raises(ConservationError, match="wide"):
+        desk.committer.commit()
+    assert desk.log == []
 
 
 @pytest.mark.parametrize("table", ["observations/o5-observe", "verdicts/v5-observe"])
@@ -246,15 +293,20 @@ def real_receipt(store: Store, shard: int, task: Task, refs: Sequence[ImageRef],
     observed = write_observations(store.storage, store.uri, shard, observed_rows(shard, refs, outcomes))
     judged = write_verdicts(store.storage, store.uri, shard, judged_rows(shard, refs, outcomes))
     seen = None if task is Task.JUDGE else observed
-    return Receipt(shard=shard, task=task, rows=len(refs), observed=seen, judged=judged)
+    keys = digest_of_keys((ref.uri, ref.etag) for ref in refs)
+    counted = Counter(outcomes)
+    return Receipt(shard=shard, task=task, rows=len(refs), keys=keys, outcomes=counted, observed=seen, judged=judged)
 
 
 def real_committer(store: Store, retry: bool = False) -> Committer:
     backlog = find_backlog(store, generations(store), PARTITION, retry_faults=retry)
-    rows = dict.fromkeys(range(3), 2)
-    return Committer(
-        store.observations, store.verdicts, PARTITION, "run-1", store.size_of, rows, backlog.observed, backlog.judged
+    keys = digest_of_keys((ref.uri, ref.etag) for ref in refs_of(2))
+    tasks = {**dict.fromkeys(range(3), Task.OBSERVE), **dict.fromkeys(backlog.retry, Task.RETRY)}
+    committer = Committer(
+        store.observations, store.verdicts, PARTITION, "run-1", store.size_of, backlog.observed, backlog.judged
     )
+    committer.expect(Work(shard=shard, task=task, rows=2, keys=keys) for shard, task in tasks.items())
+    return committer
 
 
 def test_a_real_commit(store: Store) -> None:

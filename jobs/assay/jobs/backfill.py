@@ -14,8 +14,9 @@ from pydantic import Field
 
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.arrivals import Arrivals
-from assay.jobs.backlog import find_backlog, read_work
+from assay.jobs.backlog import Backlog, find_backlog, read_work
 from assay.jobs.committer import Committer
+from assay.jobs.lease import Lease
 from assay.jobs.manifest import Generation, generations
 from assay.jobs.pipeline import Cluster, ClusterSpec, Pools
 from assay.jobs.plan import PlanSpec, plan
@@ -62,9 +63,17 @@ def backfill(spec: BackfillSpec, watcher: Watcher, stop: threading.Event, comman
     """
     store, run = _prepare(spec, watcher, time.monotonic())
     run.command = command
-    watcher.planned(run.listing, run.backlog, run.release)
     if run.backlog.shards:
-        _Job(spec, store, run, watcher, stop).work_through()
+        with store.hold(command or run.name, watcher.noticed) as lease:
+            run.backlog = _backlog(store, run, spec)  # again: only now nobody else can change it
+            watcher.planned(run.listing, run.backlog, run.release)
+            _Job(spec, store, run, watcher, stop, lease).work_through()
+            return _finish(store, run, stop)
+    watcher.planned(run.listing, run.backlog, run.release)
+    return _finish(store, run, stop)
+
+
+def _finish(store: Store, run: Run, stop: threading.Event) -> BackfillFacts:
     if stop.is_set() and _open_shards(store, run):
         store.write_run(run.name, run.record("interrupted"))
         raise Interrupted("stopped as asked", where=store.shown, why="Ctrl-C", fix="the same command goes on from here")
@@ -87,10 +96,16 @@ def _prepare(spec: BackfillSpec, watcher: Watcher, began: float) -> tuple[Store,
     store.check_binding(binding)
     listing = plan(store, spec.source, spec, watcher.listed)
     store.bind(binding)
+    run = Run(new_run(), spec, release, policy, listing, Backlog.nothing(), began)
+    run.backlog = _backlog(store, run, spec)
+    return store, run
+
+
+def _backlog(store: Store, run: Run, spec: BackfillSpec) -> Backlog:
+    """What there is to do, as the store is now."""
     known = generations(store)
-    backlog = find_backlog(store, known, {"release": release.id, "policy": policy}, retry_faults=spec.retry_faults)
-    planned = sum(generation.images for generation in known)
-    return store, Run(new_run(), spec, release, policy, listing, backlog, planned, began)
+    run.planned = sum(generation.images for generation in known)
+    return find_backlog(store, known, run.partition, retry_faults=spec.retry_faults)
 
 
 @dataclass(slots=True)
@@ -102,13 +117,12 @@ class _Job:
     run: Run
     watcher: Watcher
     stop: threading.Event
+    lease: Lease
 
     def work_through(self) -> None:
         """Start the cluster, run the backlog window by window, commit what comes back."""
         store, run = self.store, self.run
         keep_release(store, run.release)
-        store.observations.create()
-        store.verdicts.create()
         store.write_run(run.name, run.record("running"))
         committer = self._committer()
         with ray_pipeline.joined(self.spec.cluster) as cluster:
@@ -117,7 +131,7 @@ class _Job:
             self.watcher.started(cluster, pools)
             work = read_work(store, generations(store), run.backlog)
             while not self.stop.is_set() and (window := list(itertools.islice(work, WINDOW))):
-                committer.rows = {one.shard: one.rows for one in window}
+                committer.expect(window)
                 self._take(Arrivals(self._receipts(window, cluster, pools)), committer)
 
     def _committer(self) -> Committer:
@@ -154,8 +168,7 @@ class _Job:
             if receipt is not None and receipt.failure is not None:
                 failure = receipt.failure.error()
                 break
-            if receipt is not None:
-                committer.take(receipt)
+            if receipt is not None and committer.take(receipt):
                 self.run.note_arrival(receipt)
                 self.watcher.received(receipt)
             if committer.due:
@@ -170,6 +183,7 @@ class _Job:
             raise failure
 
     def _commit(self, committer: Committer) -> None:
+        self.lease.check()
         receipts = committer.commit()
         if receipts:
             self.run.count(receipts)

@@ -13,7 +13,7 @@ from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
 from assay.jobs.manifest import Generation, read_shards
 from assay.jobs.store import Store
-from assay.jobs.work import Task, Work
+from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FAULTS
 from assay.platform.rows import ImageRef
 
@@ -37,6 +37,11 @@ class Backlog:
     rows: int
     """Images of the shards that have work."""
 
+    @classmethod
+    def nothing(cls) -> "Backlog":
+        """No work."""
+        return cls(frozenset(), frozenset(), {}, {}, {}, 0, 0)
+
     @property
     def shards(self) -> int:
         """How many shards have work."""
@@ -46,21 +51,34 @@ class Backlog:
 def find_backlog(store: Store, known: list[Generation], partition: dict[str, str], *, retry_faults: bool) -> Backlog:
     """What is left to do for the release and policy of `partition`."""
     observed, verdicts = store.observations.files(), store.verdicts.files()
+    retry = _faulted(store) if retry_faults else {}
+    planned = sum(generation.images for generation in known)
+    last = known[-1].next_shard if known else 0
+    return backlog_of(observed, verdicts, partition, range(last), planned, retry)
+
+
+def backlog_of(
+    observed: list[DataFile],
+    verdicts: list[DataFile],
+    partition: dict[str, str],
+    shards: range,
+    planned: int,
+    retry: dict[int, tuple[ImageRef, ...]],
+) -> Backlog:
+    """What is left to do of `planned` images in `shards`, told from the committed files and what shall be retried."""
     done = DoneShards.of(observed)
     judged = DoneShards.of(file for file in verdicts if dict(file.partition) == partition)
-    last = known[-1].next_shard if known else 0
-    retry = _faulted(store) if retry_faults else {}
     judge = frozenset(shard for shard in done if shard not in judged and shard not in retry)
     again = judge | retry.keys()
     files, done_rows = _by_shard(observed, again), sum(file.rows for file in observed)
     return Backlog(
-        observe=frozenset(shard for shard in range(last) if shard not in done),
+        observe=frozenset(shard for shard in shards if shard not in done),
         judge=judge,
         retry=retry,
         observed=files,
         judged={shard: [file for file in verdicts if file.first_shard <= shard <= file.last_shard] for shard in retry},
         rows_done=done_rows,
-        rows=sum(generation.images for generation in known) - done_rows + sum(files[shard].rows for shard in again),
+        rows=planned - done_rows + sum(files[shard].rows for shard in again),
     )
 
 
@@ -83,11 +101,11 @@ def read_work(store: Store, known: list[Generation], backlog: Backlog) -> Iterat
     wanted = backlog.observe | backlog.judge | backlog.retry.keys()
     for generation in known:
         for shard in read_shards(store, generation, wanted):
-            rows = len(shard.refs)
+            rows, keys = len(shard.refs), digest_of_keys((ref.uri, ref.etag) for ref in shard.refs)
             if shard.number in backlog.observe:
-                yield Work(shard=shard.number, task=Task.OBSERVE, rows=rows, refs=shard.refs)
+                yield Work(shard=shard.number, task=Task.OBSERVE, rows=rows, keys=keys, refs=shard.refs)
                 continue
             again = backlog.retry.get(shard.number, ())
             task = Task.RETRY if again else Task.JUDGE
             path = backlog.observed[shard.number].path
-            yield Work(shard=shard.number, task=task, rows=rows, refs=again, observed=path)
+            yield Work(shard=shard.number, task=task, rows=rows, keys=keys, refs=again, observed=path)

@@ -8,12 +8,12 @@ verdicts is judged from what is stored); a retry first takes the old verdicts aw
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from assay.jobs.ledger import DataFile
-from assay.jobs.work import Receipt, Task, WrittenFile
+from assay.jobs.work import Receipt, Task, Work, WrittenFile
 from assay.platform.errors import ConservationError
 
 GROUP = 256
@@ -22,11 +22,8 @@ WAIT_S = 20.0
 """Seconds a receipt waits for its commit, at most: what a kill costs."""
 
 
-class Ledger(Protocol):
-    """What the committer needs of a table."""
-
-    def files(self) -> list[DataFile]:
-        """The committed files."""
+class Commits(Protocol):
+    """What the committer needs of a ledger."""
 
     def commit(
         self, adds: Sequence[DataFile], removes: Sequence[DataFile] = (), note: Mapping[str, str] | None = None
@@ -45,39 +42,48 @@ class FileFacts(Protocol):
 class Committer:
     """Collects receipts and commits them.
 
-    `rows` holds the planned rows of every shard in flight; `observed` and `judged` the files that shards to be retried
-    have now.
+    `observed` and `judged` are the files that shards to be retried have now, one shard in each.
     """
 
-    observations: Ledger
-    verdicts: Ledger
+    observations: Commits
+    verdicts: Commits
     partition: Mapping[str, str]
     run: str
     size_of: FileFacts
-    rows: dict[int, int] = field(default_factory=dict)
-    observed: dict[int, DataFile] = field(default_factory=dict)
-    judged: dict[int, list[DataFile]] = field(default_factory=dict)
+    observed: Mapping[int, DataFile] = field(default_factory=dict)
+    judged: Mapping[int, Sequence[DataFile]] = field(default_factory=dict)
+    planned: dict[int, Work] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
     held: list[Receipt] = field(default_factory=list)
     oldest: float = 0.0
     commits: int = 0
 
-    def take(self, receipt: Receipt) -> None:
-        """Hold a receipt until the next commit.
+    def expect(self, work: Iterable[Work]) -> None:
+        """Say which shards are under way, and what the plan has of them."""
+        self.planned = {one.shard: one for one in work}
+
+    def take(self, receipt: Receipt) -> bool:
+        """Hold a receipt until the next commit. False for one of a shard that came before: a task that was run again
+        wrote files of its own, which stay nobody's.
 
         Raises:
             ConservationError: it does not agree with the plan.
         """
-        planned = self.rows.pop(receipt.shard, None)
-        if planned != receipt.rows:
-            raise ConservationError(
-                "a receipt does not agree with the plan",
-                where=f"shard {receipt.shard}",
-                why=f"planned {planned} rows, the receipt has {receipt.rows}",
-                fix="run `assay verify`, and report this",
-            )
+        if receipt.shard in self.taken:
+            return False
+        for what, wanted, found in _agreement(self.planned.get(receipt.shard), receipt):
+            if wanted != found:
+                raise ConservationError(
+                    "a receipt does not agree with the plan",
+                    where=f"shard {receipt.shard}",
+                    why=f"{what}: planned {wanted}, the receipt has {found}",
+                    fix="run `assay verify`, and report this",
+                )
         if not self.held:
             self.oldest = time.monotonic()
+        self.taken.add(receipt.shard)
         self.held.append(receipt)
+        return True
 
     @property
     def due(self) -> bool:
@@ -92,17 +98,29 @@ class Committer:
             return []
         self._check_files(receipts)
         retried = [receipt.shard for receipt in receipts if receipt.task is Task.RETRY]
-        stale = {file.path: file for shard in retried for file in self.judged.get(shard, [])}
+        stale = {file.path: file for shard in retried for file in self._alone(shard, self.judged.get(shard, []))}
         if stale:
             self.verdicts.commit([], list(stale.values()), note)
         seen = {r.shard: _file(r.shard, r.rows, r.observed, {}) for r in receipts if r.observed is not None}
         if seen:
-            replaced = {self.observed[shard].path: self.observed[shard] for shard in retried}
+            replaced = {file.path: file for shard in retried for file in self._alone(shard, [self.observed[shard]])}
             self.observations.commit(list(seen.values()), list(replaced.values()), note)
         judged = {r.shard: _file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None}
         self.verdicts.commit(list(judged.values()), [], note)
         self.held, self.commits = [], self.commits + 1
         return receipts
+
+    def _alone(self, shard: int, files: Sequence[DataFile]) -> Sequence[DataFile]:
+        """Files that are about to go, which must not take other shards with them."""
+        for file in files:
+            if not file.first_shard == shard == file.last_shard:
+                raise ConservationError(
+                    "a file that is to be replaced holds other shards too",
+                    where=file.path,
+                    why=f"shard {shard} is retried, the file has {file.first_shard} to {file.last_shard}",
+                    fix="report this: it should have been taken apart first",
+                )
+        return files
 
     def _check_files(self, receipts: list[Receipt]) -> None:
         """A transaction that names a missing file ruins the table, so look first."""
@@ -115,6 +133,19 @@ class Committer:
                         why=f"the receipt of shard {receipt.shard} says {file.size} bytes",
                         fix="run the same command again; if it persists, the store loses writes",
                     )
+
+
+def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, object, object]]:
+    """What a receipt must have in common with the plan: each thing, as planned and as found."""
+    if planned is None:
+        yield "shard", "no such shard", "one"
+        return
+    yield "task", planned.task.value, receipt.task.value
+    yield "rows", planned.rows, receipt.rows
+    yield "images", planned.keys, receipt.keys
+    yield "outcomes", planned.rows, receipt.outcomes.total()
+    yield "observations", planned.task is not Task.JUDGE, receipt.observed is not None
+    yield "verdicts", True, receipt.judged is not None
 
 
 def _file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:

@@ -1,29 +1,32 @@
-"""The ledger: which data files a table consists of. Delta Lake through delta-rs.
+"""The ledger: which data files a table consists of, and the protocol by which one driver at a time changes that.
 
-A data file exists for readers only once a transaction names it. Knows transactions, fencing and file facts; does not
-know what the rows mean. Every commit must follow directly on the version this ledger last saw, under one app id whose
-number goes up by one: a second driver's commit makes the next one fail instead of mixing in.
+A data file exists for readers only once a transaction names it. Knows fencing and lost acknowledgements; does not know
+how a log is stored (`delta_log.py`) nor what the rows mean.
+
+The protocol. A driver loads the log once and never looks again behind its own back: each of its transactions takes the
+version after the last one it saw, under one app id whose number goes up by one, so a transaction of anyone else in
+between makes it fail. Before it reads, it *fences* the table with the epoch of its lease: from then on no transaction
+of an earlier driver can follow, and none of a driver with a lower epoch ever will. A transaction whose acknowledgement
+is lost is recognised by the id it carries.
 """
 
-import json
+import random
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-import pyarrow as pa
-import pyarrow.dataset
-from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
+from assay.platform.errors import CommitError, FencedError
 
-from assay.platform.errors import CommitError, StorageError
-from assay.platform.storage import Storage
-
-APP_ID = "assay"
-
-STATISTICS = ("shard", "uri")
-"""Columns whose least and greatest value every transaction states. The table must promise no others: delta-rs reads a
-column it expects statistics for and finds none as `column >= null`, and a filter on it then drops every row."""
+APP = "assay"
+"""App id of all transactions; its number counts them."""
+APP_EPOCH = "assay.epoch"
+"""App id whose number is the epoch of the lease that fenced the table last."""
+COMMIT_ID = "assay.commit"
+"""Key of a transaction's note under which its own id stands."""
+TRIES = 5
+"""Times a transaction is sent that is known not to be stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,137 +43,150 @@ class DataFile:
     partition: Mapping[str, str] = field(default_factory=dict)
 
 
-class DeltaLedger:
-    """The ledger of one table."""
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """What one commit does. `rearranged` says that the same rows lie in other files now."""
 
-    def __init__(self, storage: Storage, uri: str, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
-        self.storage, self.uri, self.schema, self.partition_by = storage, uri, schema, list(partition_by)
-        self._table: DeltaTable | None = None
+    adds: Sequence[DataFile]
+    removes: Sequence[DataFile]
+    note: Mapping[str, str]
+    numbers: Mapping[str, int]
+    rearranged: bool = False
 
-    def _open(self) -> DeltaTable | None:
-        """The table as first seen, or None when it does not exist. Never refreshed behind the committer's back."""
-        if self._table is None:
-            path, options = self.storage.delta(self.uri)
-            try:
-                self._table = DeltaTable(path, storage_options=options)
-            except TableNotFoundError:
-                return None
-            except (DeltaError, OSError) as error:
-                raise _unreadable(self.uri, error) from error
-        return self._table
+
+class NotAcknowledgedError(Exception):
+    """An append ended without a yes: the log may hold the transaction or not. Never leaves the ledger."""
+
+
+class Log(Protocol):
+    """An append-only sequence of transactions, and a snapshot of it that moves only when told to."""
+
+    @property
+    def where(self) -> str:
+        """The table, for messages."""
 
     def create(self) -> None:
-        """Make the table if it is not there."""
-        if self._open() is not None:
-            return
-        path, options = self.storage.delta(self.uri)
-        try:
-            self._table = DeltaTable.create(
-                path,
-                self.schema,
-                mode="ignore",
-                partition_by=self.partition_by or None,
-                storage_options=options,
-                configuration={"delta.dataSkippingStatsColumns": ",".join(STATISTICS)},
-            )
-        except (DeltaError, OSError) as error:
-            raise StorageError(
-                "cannot make a table", where=self.uri, why=str(error), fix="check write access"
-            ) from error
+        """Make the table if it is not there, and take a snapshot."""
+
+    def version(self) -> int:
+        """Version of the snapshot; -1 when there is no table."""
+
+    def number(self, app: str) -> int:
+        """The last number of an app id in the snapshot; 0 when there is none."""
 
     def files(self) -> list[DataFile]:
-        """The files the table consists of; none when there is no table."""
-        table = self._open()
-        if table is None:
-            return []
-        actions = pa.table(table.get_add_actions(flatten=True))
-        return [self._file(row) for row in actions.to_pylist()]
+        """The snapshot's files."""
 
-    def _file(self, row: dict[str, object]) -> DataFile:
-        partition = {name: str(row[f"partition.{name}"]) for name in self.partition_by}
-        counts = [row["size_bytes"], row["num_records"], row["min.shard"], row["max.shard"]]
-        size, rows, first, last = (int(str(count)) for count in counts)
-        return DataFile(str(row["path"]), size, rows, first, last, str(row["min.uri"]), str(row["max.uri"]), partition)
+    def append(self, transaction: Transaction) -> None:
+        """Put a transaction directly after the snapshot, if nothing stands there. The snapshot stays.
 
-    def dataset(self) -> pyarrow.dataset.Dataset:
-        """The committed rows as an Arrow dataset; an empty one when there is no table."""
-        table = self._open()
-        if table is None:
-            return pyarrow.dataset.dataset(self.schema.empty_table())
-        return table.to_pyarrow_dataset(filesystem=self._filesystem())
+        Raises:
+            NotAcknowledgedError: refused, or not known to have arrived.
+        """
 
-    def _filesystem(self) -> pyarrow.fs.FileSystem:
-        fs, path = self.storage.arrow(self.uri)
-        return pyarrow.fs.SubTreeFileSystem(path, fs)
+    def note_of(self, version: int) -> Mapping[str, str] | None:
+        """The note of the transaction with this version, read afresh; None when there is none."""
+
+    def advance(self) -> None:
+        """Move the snapshot to the latest version."""
+
+
+class Ledger:
+    """One table's files, as one driver sees and changes them."""
+
+    def __init__(self, log: Log, pause: Callable[[float], None] = time.sleep) -> None:
+        self.log, self._pause = log, pause
+
+    @property
+    def uri(self) -> str:
+        """The table's uri."""
+        return self.log.where
 
     @property
     def version(self) -> int:
         """The version last seen; -1 when there is no table."""
-        table = self._open()
-        return -1 if table is None else table.version()
+        return self.log.version()
+
+    def create(self) -> None:
+        """Make the table if it is not there."""
+        self.log.create()
+
+    def files(self) -> list[DataFile]:
+        """The files the table consists of; none when there is no table."""
+        return self.log.files()
+
+    def fence(self, epoch: int) -> None:
+        """Shut out every driver whose lease has a lower epoch, and see all that was committed until now.
+
+        Raises:
+            FencedError: a driver with this epoch or a higher one has fenced the table.
+        """
+        for _ in range(TRIES):
+            self.log.advance()
+            fenced = self.log.number(APP_EPOCH)
+            if fenced >= epoch:
+                raise _fenced(self.uri, f"epoch {fenced} has fenced this table, ours is {epoch}")
+            try:
+                self._append(Transaction([], [], {"assay.epoch": str(epoch)}, {APP_EPOCH: epoch}))
+            except FencedError:
+                continue  # a last transaction of an earlier driver came first: look at what it did, and fence again
+            return
+        raise _fenced(self.uri, f"{TRIES} transactions came before our fence")
 
     def commit(
-        self, adds: Sequence[DataFile], removes: Sequence[DataFile] = (), note: Mapping[str, str] | None = None
+        self,
+        adds: Sequence[DataFile],
+        removes: Sequence[DataFile] = (),
+        note: Mapping[str, str] | None = None,
+        *,
+        rearranged: bool = False,
     ) -> int:
         """Make `adds` visible and `removes` invisible in one transaction; returns the new version.
 
         Raises:
-            CommitError: another driver committed since this ledger was opened, or the log cannot be written.
+            FencedError: another driver committed since this ledger was opened or fenced.
+            CommitError: the log cannot be written.
         """
-        table = self._open()
-        assert table is not None, "create() comes first"
-        before, number = table.version(), (table.transaction_version(APP_ID) or 0) + 1
-        actions = [_add(file) for file in adds] + [_remove(file) for file in removes]
-        try:
-            table.create_write_transaction(
-                actions,
-                mode="append",
-                schema=self.schema,
-                partition_by=self.partition_by or None,
-                commit_properties=CommitProperties(
-                    custom_metadata=dict(note or {}),
-                    max_commit_retries=0,
-                    app_transactions=[Transaction(APP_ID, number)],
-                ),
-                post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
-            )
-            table.update_incremental()
-        except CommitFailedError as error:
-            raise _fenced(self.uri, str(error)) from error
-        except (DeltaError, OSError) as error:
+        return self._append(Transaction(adds, removes, note or {}, {}, rearranged))
+
+    def _append(self, asked: Transaction) -> int:
+        wanted, name = self.log.version() + 1, uuid.uuid4().hex
+        numbers = {**asked.numbers, APP: self.log.number(APP) + 1}
+        note = {**asked.note, COMMIT_ID: name}
+        transaction = Transaction(asked.adds, asked.removes, note, numbers, asked.rearranged)
+        for attempt in range(TRIES):
+            if self._is_stored(transaction, wanted):
+                self.log.advance()
+                break
+            self._pause(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311  # jitter, not a secret
+        else:
             raise CommitError(
-                "the commit was not accepted", where=self.uri, why=str(error), fix="run the same command again"
-            ) from error
-        if table.version() != before + 1 or table.transaction_version(APP_ID) != number:
-            raise _fenced(self.uri, f"expected version {before + 1}, found {table.version()}")
-        return int(table.version())
+                "the commit was not accepted",
+                where=self.uri,
+                why=f"tried {TRIES} times, version {wanted} is still not there",
+                fix="check write access and space; the same command goes on",
+            )
+        if self.log.version() != wanted or self.log.number(APP) != numbers[APP]:
+            raise _fenced(self.uri, f"expected version {wanted}, found {self.log.version()}")
+        return wanted
+
+    def _is_stored(self, transaction: Transaction, wanted: int) -> bool:
+        """Append once; when the answer is no or lost, the log itself says what happened."""
+        try:
+            self.log.append(transaction)
+        except NotAcknowledgedError as error:
+            found = self.log.note_of(wanted)
+            if found is None:
+                return False
+            if found.get(COMMIT_ID) != transaction.note[COMMIT_ID]:
+                raise _fenced(self.uri, f"version {wanted} is another driver's ({error})") from error
+        return True
 
 
-def _fenced(uri: str, why: str) -> CommitError:
-    return CommitError(
+def _fenced(uri: str, why: str) -> FencedError:
+    return FencedError(
         "another driver is writing to this store",
         where=uri,
         why=why,
         fix="stop one of them; what is committed stays, and the same command goes on",
     )
-
-
-def _unreadable(uri: str, error: Exception) -> StorageError:
-    return StorageError(
-        "cannot read a table", where=uri, why=str(error), fix="check access; `assay verify` tells what is missing"
-    )
-
-
-def _add(file: DataFile) -> AddAction:
-    stats = {
-        "numRecords": file.rows,
-        "minValues": {"shard": file.first_shard, "uri": file.first_uri},
-        "maxValues": {"shard": file.last_shard, "uri": file.last_uri},
-        "nullCount": dict.fromkeys(STATISTICS, 0),
-    }
-    stamp = int(time.time() * 1000)
-    return AddAction(file.path, file.size, dict(file.partition), stamp, True, json.dumps(stats))
-
-
-def _remove(file: DataFile) -> RemoveAction:
-    return RemoveAction(file.path, True, int(time.time() * 1000), size=file.size, partition_values=dict(file.partition))

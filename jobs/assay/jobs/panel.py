@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -105,6 +106,10 @@ class Panel:
         if self.commits == 1:
             waited = time.monotonic() - self.began
             self.say(f"[bold]commit[/] the first {self.visible:,} verdicts are readable after {waited:.1f} s")
+
+    def noticed(self, what: str) -> None:
+        """Something a person should know happened."""
+        self.say(escape(what))
 
     def _line(self) -> str:
         seen = self.outcomes.total()

@@ -69,8 +69,8 @@ class Run:
     policy: str
     listing: PlanFacts
     backlog: Backlog
-    planned: int
     began: float
+    planned: int = 0
     command: str = ""
     started: str = field(default_factory=now)
     first_commit_s: float | None = None

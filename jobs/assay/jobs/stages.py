@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from assay.jobs.datafile import read_shard, write_observations, write_verdicts
 from assay.jobs.release_copy import fetch_release
-from assay.jobs.work import Failure, Receipt, Task, Work
+from assay.jobs.work import Failure, Receipt, Task, Work, digest_of_keys
 from assay.platform.batch import ImageBatch, Looked
 from assay.platform.errors import AssayError, ConservationError
 from assay.platform.faults import OK, Fault
@@ -144,6 +144,7 @@ class JudgeStage:
             shard=work.shard,
             task=work.task,
             rows=seen.num_rows,
+            keys=digest_of_keys(_keys(verdicts)),
             observed=observed,
             judged=judged,
             outcomes=_counts(seen["outcome"]),

@@ -5,6 +5,7 @@
     STORE/manifests/generation-N/…        listings (`manifest.py`)
     STORE/observations, STORE/verdicts    Delta tables (`ledger.py`)
     STORE/runs/RUN.json                   one record per run
+    STORE/lease/…                         who may change it now (`lease.py`)
 
 Knows the layout and refuses stores it must not touch. Does not know how rows come to be.
 """
@@ -14,11 +15,14 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from assay.jobs.ledger import DeltaLedger
+from assay.jobs.delta_log import DeltaLedger
+from assay.jobs.lease import Lease, take_lease
 from assay.platform.errors import SpecError, StorageError, StoreVersionError
 from assay.platform.rows import OBSERVATIONS, SCHEMA_VERSION, VERDICT_PARTITIONS, VERDICTS
 from assay.platform.spec import Spec
@@ -199,6 +203,21 @@ class Store:
         """Bind the store, once and for all; a race is decided by the store's conditional put."""
         self.storage.write(self.path("binding.json"), wanted.model_dump_json(indent=1).encode(), if_absent=True)
         self.check_binding(wanted)
+
+    @contextmanager
+    def hold(self, purpose: str, tell: Callable[[str], None] = lambda _line: None) -> Iterator[Lease]:
+        """Be the one driver of this store: under its lease, with both tables made and fenced.
+
+        What was read of the tables before may be old; read again.
+
+        Raises:
+            FencedError: another driver has the store.
+        """
+        with take_lease(self.storage, self.path("lease"), purpose, now(), tell) as lease:
+            for ledger in (self.observations, self.verdicts):
+                ledger.create()
+                ledger.fence(lease.epoch)
+            yield lease
 
     def write_run(self, run: str, record: dict[str, Any]) -> None:
         """Write (again) the record of one run."""

@@ -14,7 +14,7 @@ import pyarrow.dataset
 import pyarrow.fs
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.ledger import DeltaLedger
+from assay.jobs.delta_log import DeltaLedger
 from assay.jobs.manifest import Generation, generations, read_rows
 from assay.jobs.store import Store
 from assay.platform.errors import AssayError, SpecError, StorageError

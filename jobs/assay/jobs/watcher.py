@@ -27,5 +27,8 @@ class Watcher(Protocol):
     def committed(self, receipts: list[Receipt]) -> None:
         """Shards are visible."""
 
+    def noticed(self, what: str) -> None:
+        """Something a person should know happened: waiting, pausing, going on."""
+
     def listed(self, images: int, size: int) -> None:
         """Listing goes on."""

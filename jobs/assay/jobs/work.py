@@ -4,7 +4,9 @@ Knows what is asked of a shard and what is told of it, and how both cross proces
 know how the work is done (`stages.py`) nor when it is committed (`committer.py`).
 """
 
+import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
 
 import pyarrow as pa
@@ -26,14 +28,22 @@ class Task(StrEnum):
     """Fetch some images again and replace their rows."""
 
 
+def digest_of_keys(keys: Iterable[tuple[str, str]]) -> str:
+    """A digest of a shard's images, each given as (uri, etag), in whatever order."""
+    parts = [part.encode("utf-8") for key in sorted(keys) for part in key]
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).hexdigest()
+
+
 class Work(BaseModel):
-    """One shard's work. `refs` are the images to fetch; `rows` is what the shard holds in all."""
+    """One shard's work. `refs` are the images to fetch; `rows` and `keys` speak of all the shard holds."""
 
     model_config = ConfigDict(frozen=True)
 
     shard: int
     task: Task
     rows: int
+    keys: str = ""
+    """Digest of the shard's images (`digest_of_keys`)."""
     refs: tuple[ImageRef, ...] = ()
     observed: str = ""
     """Path, below the observations table, of the file that holds the shard now (JUDGE, RETRY)."""
@@ -84,6 +94,8 @@ class Receipt(BaseModel):
     shard: int
     task: Task
     rows: int
+    keys: str = ""
+    """Digest of the images in the verdicts written."""
     observed: WrittenFile | None = None
     judged: WrittenFile | None = None
     outcomes: Counter[str] = Field(default_factory=Counter)

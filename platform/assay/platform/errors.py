@@ -11,6 +11,7 @@
         CredentialsError              wrong, expired or missing credentials
         BucketError                   the bucket or prefix is not there
       CommitError                   the commit layer refused a transaction       exit 5
+        FencedError                   another driver has the store
       ConservationError             rows out differ from rows in                 exit 5
       Interrupted                   asked to stop; resumable                     exit 4
 
@@ -85,6 +86,10 @@ class BucketError(StorageError):
 
 class CommitError(AssayError):
     """The commit layer refused a transaction."""
+
+
+class FencedError(CommitError):
+    """Another driver has the store; nothing of ours was added to what it does."""
 
 
 class ConservationError(AssayError):
