@@ -1,15 +1,20 @@
 """Thumbnails: small, soft, honest about what is missing, and never made of what must not be shown."""
 
 import io
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from assay.jobs.corpus import CorpusSpec, draw_member, plan_members
-from assay.jobs.gallery import EDGE, Thumbnail, make_gallery, make_thumbnail, picture_of
+from assay.jobs.gallery import EDGE, SMALL, Thumbnail, make_gallery, make_thumbnail, picture_of
 from assay.jobs.report import LabelReport, ReportData, RunFacts, Specimen
 from assay.jobs.tally import BINS, Band
+from assay.platform.guard import Guard
+from assay.platform.images import Budget, decode
+from tests.platform.planted_decoder import PLANTED, order
 
 SPEC = CorpusSpec(images=100)
 MEMBERS = {member.key: member.number for member in plan_members(SPEC)}
@@ -59,12 +64,16 @@ def report(**labels: LabelReport) -> ReportData:
     )
 
 
-def opened(thumbnail: Thumbnail) -> Image.Image:
-    return Image.open(io.BytesIO(thumbnail.jpeg))
+def shown(content: bytes, kind: str = "whole", time_s: float | None = None) -> Thumbnail:
+    return make_thumbnail(decode(content, SMALL, Budget()), kind, time_s)
+
+
+def opened(made: Thumbnail) -> Image.Image:
+    return Image.open(io.BytesIO(made.jpeg))
 
 
 def test_a_thumbnail_is_small_and_holds_nothing_else() -> None:
-    thumbnail = make_thumbnail(stored("photos/large/panorama.jpg"))
+    thumbnail = shown(stored("photos/large/panorama.jpg"))
     picture = opened(thumbnail)
     assert (picture.format, picture.size) == ("JPEG", (96, 64)) == ("JPEG", (thumbnail.width, thumbnail.height))
     assert not picture.getexif()
@@ -77,28 +86,28 @@ def test_detail_is_gone() -> None:
     fine[:, 20::40] = 255
     out = io.BytesIO()
     Image.fromarray(fine).save(out, "PNG")
-    middle = np.asarray(opened(make_thumbnail(out.getvalue())).convert("L"))[20:-20, 20:-20]
+    middle = np.asarray(opened(shown(out.getvalue())).convert("L"))[20:-20, 20:-20]
     assert int(middle.max()) - int(middle.min()) < 12
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_stand_upright(orientation: int) -> None:
-    thumbnail = make_thumbnail(stored(f"photos/turned/IMG_{orientation:04d}.JPG"))
+    thumbnail = shown(stored(f"photos/turned/IMG_{orientation:04d}.JPG"))
     assert (thumbnail.width, thumbnail.height) == (96, 72)
 
 
 def test_the_view_that_scored_is_shown() -> None:
     movie = stored("uploads/animated/last.gif")
-    first, last = (make_thumbnail(movie, "frame", time_s) for time_s in (0.0, 0.96))
+    first, last = (shown(movie, "frame", time_s) for time_s in (0.0, 0.96))
     assert first.jpeg != last.jpeg
     ghost = stored("uploads/transparent/on-black.png")
-    on_white, on_black = (np.asarray(opened(make_thumbnail(ghost, kind))) for kind in ("whole", "on_black"))
+    on_white, on_black = (np.asarray(opened(shown(ghost, kind))) for kind in ("whole", "on_black"))
     assert np.ptp(on_white) < 30 < np.ptp(on_black)
 
 
 def test_what_cannot_be_had_says_so() -> None:
-    assert make_thumbnail(b"").why == "unreadable: EMPTY"
-    assert make_thumbnail(stored("uploads/misc/bomb.png")).why == "unreadable: TOO_MANY_PIXELS"
+    assert shown(b"").why == "unreadable: EMPTY"
+    assert shown(stored("uploads/misc/bomb.png")).why == "unreadable: TOO_MANY_PIXELS"
     gone = specimen("s3://b/gone.jpg")
     assert make_gallery(report(a=label(gone)), lambda _uri, _etag: None)[picture_of(gone)].why.startswith("gone")
 
@@ -131,3 +140,15 @@ def test_one_look_is_made_once_and_the_page_does_not_overflow() -> None:
     assert full[picture_of(shared)].jpeg
     assert full[picture_of(other)].why == "left out: the page is full"
     assert max(full[picture_of(shared)].width, full[picture_of(shared)].height) <= EDGE
+
+
+def test_a_picture_that_kills_its_decoder_costs_its_own_thumbnail(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The report is made in the driver, of pictures that strangers chose."""
+    monkeypatch.setattr("assay.jobs.gallery.Guard", partial(Guard, command=PLANTED))
+    good, bad = specimen("s3://b/good.png"), specimen("s3://b/bad.png")
+    contents = {good.uri: stored("uploads/formats/photo.png"), bad.uri: order("segfault", tmp_path)}
+    gallery = make_gallery(report(a=label(bad, good)), lambda uri, _etag: contents[uri])
+    assert gallery[picture_of(bad)].why == "unreadable: DECODER_CRASHED"
+    assert gallery[picture_of(good)] == shown(contents[good.uri])

@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from assay.jobs.gallery import GALLERY_BYTES, Gallery, Thumbnail, make_thumbnail, picture_of
+from assay.jobs.gallery import GALLERY_BYTES, SMALL, Gallery, Thumbnail, make_thumbnail, picture_of
 from assay.jobs.page import link_to, plot_scores, render_page, share_out, show_name, split_parts
 from assay.jobs.report import FaultExample, LabelReport, ReportData, RunFacts, Specimen
 from assay.jobs.tally import BINS, Band
 from assay.platform.faults import FAULTS
+from assay.platform.images import Budget, decode
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -41,7 +42,7 @@ ATTACKS = (
 def picture() -> Thumbnail:
     out = io.BytesIO()
     Image.linear_gradient("L").resize((320, 240)).save(out, "JPEG")
-    return make_thumbnail(out.getvalue())
+    return make_thumbnail(decode(out.getvalue(), SMALL, Budget()))
 
 
 def specimen(uri: str, band: Band = Band.HIGHEST, score: float = 0.93, **changes: object) -> Specimen:

@@ -17,12 +17,15 @@ from assay.jobs.release_copy import keep_release
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import Store
 from assay.jobs.work import Receipt, Task, Work
-from assay.platform.errors import BucketError, ConservationError, CredentialsError, StorageError
+from assay.platform.errors import AssayError, BucketError, ConservationError, CredentialsError, StorageError
+from assay.platform.fetch import file_etag
+from assay.platform.guard import Guard
 from assay.platform.images import Budget
 from assay.platform.release import Release
 from assay.platform.rows import OBSERVATIONS, VERDICT_FILE, ImageRef
 from assay.platform.storage import Storage, StorageSpec
 from tests.conftest import S3Server
+from tests.platform.planted_decoder import PLANTED, order
 from tests.storage_doubles import Answer, told_server
 
 BUDGET = Budget(max_bytes=50_000, max_pixels=250_000)
@@ -76,6 +79,11 @@ class Bench:
 
 def look_stage(release: Release, storage: StorageSpec) -> LookStage:
     return LookStage(LookSpec(storage, release.preprocess, BUDGET, 2))
+
+
+def file_ref(path: Path) -> ImageRef:
+    """A file as a listing has it."""
+    return ImageRef(path.as_uri(), file_etag(path.stat()), path.stat().st_size)
 
 
 def receipt_of(block: pa.Table) -> Receipt:
@@ -210,6 +218,50 @@ def test_nothing_but_faults(tmp_path: Path, release: Release) -> None:
     assert receipt.outcomes == {"UNSUPPORTED_FORMAT": 12}
     assert bench.observations(receipt)["embedding"].to_pylist() == [b""] * 12
     assert receipt.flagged == {}
+
+
+def with_decoders(look: LookStage, command: Sequence[str]) -> LookStage:
+    """The stage, with decoders of another kind."""
+    look.guard = Guard(look.spec.preprocess, look.spec.budget, look.spec.decoders, command)
+    return look
+
+
+def test_images_that_break_the_decoder_are_rows_like_others(bench: Bench, tmp_path: Path) -> None:
+    healthy = bench.observations(bench.observe(bench.shards()[0]))
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    poisoned = {"killer.jpg": ("segfault", "DECODER_CRASHED"), "glutton.jpg": ("gorge", "TOO_MUCH_MEMORY")}
+    for name, (deed, _) in poisoned.items():
+        (bench.source / name).write_bytes(order(deed, tries))
+    listed = [file_ref(bench.source / name) for name in poisoned]
+    [shard] = bench.shards()
+    refs = tuple(sorted((*shard.refs, *listed), key=lambda ref: ref.uri))
+    with_decoders(bench.look, PLANTED)
+    receipt = bench.run(Work(shard=0, task=Task.OBSERVE, rows=len(refs), refs=refs))
+    rows = by_name(bench.observations(receipt))
+    assert {name: rows.pop(name)["outcome"] for name in poisoned} == {
+        name: kind for name, (_, kind) in poisoned.items()
+    }
+    assert rows == by_name(healthy)
+    assert len(list(tries.iterdir())) == 4  # two strikes each
+    verdicts = by_name(bench.verdicts(receipt))
+    assert all(verdicts[name]["action"] != "pass" for name in poisoned)
+
+
+def test_a_decoder_that_does_not_start_stops_the_job(bench: Bench) -> None:
+    [shard] = bench.shards()
+    work = Work(shard=0, task=Task.OBSERVE, rows=len(shard.refs), refs=shard.refs)
+    error = failure_of(bench, with_decoders(bench.look, ("/no/such/decoder",)), work)
+    assert type(error) is AssayError
+    assert "No such file" in str(error)
+
+
+def test_judging_starts_no_decoder(bench: Bench) -> None:
+    first = bench.observe(bench.shards()[0])
+    assert first.observed is not None
+    idle = with_decoders(look_stage(bench.release, StorageSpec()), ("/no/such/decoder",))
+    work = Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=first.observed.path)
+    assert receipt_of(bench.judge(idle(work.row()))).failure is None
 
 
 def test_judging_needs_no_source(bench: Bench) -> None:

@@ -1,7 +1,7 @@
 """The report's pictures: thumbnails too small and too soft to be anything but a hint of the source.
 
 Knows how a stored image becomes at most 96 blurred pixels. Does not know labels' thresholds or pages.
-Pictures are decoded as everywhere else (`platform.images`), within the same budget.
+Pictures are decoded as everywhere else: guarded, and within the same budget.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,8 @@ from PIL import Image, ImageFilter
 
 from assay.jobs.report import Fetch, ReportData, Specimen
 from assay.platform.faults import Fault
-from assay.platform.images import Budget, Decoded, decode
+from assay.platform.guard import Guard
+from assay.platform.images import Budget, Decoded
 from assay.platform.views import OPENAI_MEAN, OPENAI_STD, Preprocess
 
 EDGE = 96  # pixels
@@ -23,8 +24,10 @@ GALLERY_BYTES = 4 * 2**20
 """All thumbnails of a page together; base64 makes a third more of it, and the page stays below 10 MB."""
 
 FETCHES_AT_ONCE = 8
+DECODERS = 2
 
-_SMALL = Preprocess(size=EDGE, fit="pad", interpolation="bilinear", mean=OPENAI_MEAN, std=OPENAI_STD)
+SMALL = Preprocess(size=EDGE, fit="pad", interpolation="bilinear", mean=OPENAI_MEAN, std=OPENAI_STD)
+"""How a picture is decoded for its thumbnail."""
 
 Picture = tuple[str, str, str, float | None]
 """uri, etag, view kind and time: one look at one image."""
@@ -55,13 +58,13 @@ def make_gallery(data: ReportData, fetch: Fetch, max_bytes: int = GALLERY_BYTES)
     """
     gallery: Gallery = {}
     spent = 0
-    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+    with Guard(SMALL, Budget(), DECODERS) as guard, ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
         for label in data.labels.values():
             wanted = [] if label.no_evidence else _unmade(label.specimens, gallery)
             if spent >= max_bytes:
                 gallery |= {picture: Thumbnail(b"", why="left out: the page is full") for picture in wanted}
                 continue
-            made = list(pool.map(lambda picture: _look(picture, fetch), wanted))
+            made = list(pool.map(lambda picture: _look(picture, fetch, guard), wanted))
             gallery |= dict(zip(wanted, made, strict=True))
             spent += sum(len(thumbnail.jpeg) for thumbnail in made)
     return gallery
@@ -71,17 +74,18 @@ def _unmade(specimens: Iterable[Specimen], gallery: Gallery) -> list[Picture]:
     return [picture for picture in dict.fromkeys(map(picture_of, specimens)) if picture not in gallery]
 
 
-def _look(picture: Picture, fetch: Fetch) -> Thumbnail:
+def _look(picture: Picture, fetch: Fetch, guard: Guard) -> Thumbnail:
     uri, etag, kind, time_s = picture
     content = fetch(uri, etag)
-    return Thumbnail(b"", why="gone or changed since") if content is None else make_thumbnail(content, kind, time_s)
+    if content is None:
+        return Thumbnail(b"", why="gone or changed since")
+    return make_thumbnail(guard.decode(content), kind, time_s)
 
 
-def make_thumbnail(content: bytes, kind: str = "whole", time_s: float | None = None) -> Thumbnail:
-    """The view of an image named by `kind` and `time_s`, at most `EDGE` pixels, blurred, as a JPEG without
-    metadata.
+def make_thumbnail(seen: Decoded | Fault, kind: str = "whole", time_s: float | None = None) -> Thumbnail:
+    """The view, named by `kind` and `time_s`, of an image decoded as `SMALL`: at most `EDGE` pixels, blurred, as a
+    JPEG without metadata.
     """
-    seen = decode(content, _SMALL, Budget())
     if isinstance(seen, Fault):
         return Thumbnail(b"", why=f"unreadable: {seen.kind}")
     small = _unpadded(seen, _index_of(seen, kind, time_s))

@@ -24,7 +24,8 @@ from assay.platform.batch import ImageBatch, Looked
 from assay.platform.errors import AssayError, ConservationError
 from assay.platform.faults import OK, Fault
 from assay.platform.fetch import fetch, refuse_blanket_denial
-from assay.platform.images import Budget, Preprocess, decode
+from assay.platform.guard import Guard
+from assay.platform.images import Budget, Preprocess
 from assay.platform.moderator import Moderator
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage, StorageSpec
@@ -38,15 +39,19 @@ class LookSpec:
     preprocess: Preprocess
     budget: Budget
     threads: int
+    """Images fetched at once."""
+    decoders: int = 2
+    """Images decoded at once, each in a process of its own."""
 
 
 class LookStage:
-    """Fetches and decodes a shard in threads (both give up the interpreter lock) into one pixel buffer."""
+    """Fetches a shard in threads, which hand the bytes to guarded decoders, into one pixel buffer."""
 
     def __init__(self, spec: LookSpec) -> None:
         self.spec = spec
         self.storage = Storage(spec.storage)
         self.pool = ThreadPoolExecutor(spec.threads, thread_name_prefix="look")
+        self.guard = Guard(spec.preprocess, spec.budget, spec.decoders)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """One row of work in, one row out: the work, and the batch as buffers (rows as Arrow IPC, pixels uint8)."""
@@ -70,7 +75,7 @@ class LookStage:
         data = fetch(self.storage, ref, self.spec.budget.max_bytes)
         if isinstance(data, Fault):
             return Looked(ref, data)
-        return Looked(ref, decode(data, self.spec.preprocess, self.spec.budget), hashlib.sha256(data).digest())
+        return Looked(ref, self.guard.decode(data), hashlib.sha256(data).digest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,12 @@ PILLOW_MAX_PIXELS = 178_956_970
 the second wall, for what a decoder would allocate beyond the size its header declared."""
 
 
+BYTES_PER_PIXEL = 32
+"""The most that decoding takes: 28 for a TIFF of 32-bit samples, 19 for a WebP, 13 for a PNG with alpha."""
+SPARE_BYTES = 256 * 2**20
+"""The file itself, up to its budget, and what does not grow with the picture."""
+
+
 class Budget(BaseModel):
     """What one image may cost. More is a fault, never a crash."""
 
@@ -35,8 +41,19 @@ class Budget(BaseModel):
         description="frames or pages looked at: first, last and evenly between",
     )
     max_seconds: float = Field(
-        default=20.0, ge=0, description="soft deadline of decoding, seconds; checked between steps"
+        default=20.0, ge=0, description="seconds until an image is decoded or named; two tries may take half each"
     )
+    max_memory: int | None = Field(
+        default=None,
+        gt=0,
+        description="memory decoding may take, bytes; unset: enough for max_pixels, 2.3 GB by default. With less, a "
+        "large picture may be called corrupt: not every decoder tells why it stops",
+    )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that decoding may take, beyond the decoder itself."""
+        return self.max_memory or BYTES_PER_PIXEL * self.max_pixels + SPARE_BYTES
 
 
 class Refused(Exception):

@@ -1,7 +1,7 @@
 """Why one image has no verdict of its own: the typed faults, in one table.
 
 Knows which faults exist, whether trying again can help, and what to tell people. Does not know how they are found
-(`images.py` for content, `storage.py` for fetching).
+(`images.py` and `guard.py` for content, `fetch.py` for fetching).
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ class FaultKind(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_PIXELS = "TOO_MANY_PIXELS"
     TOO_SLOW = "TOO_SLOW"
+    TOO_MUCH_MEMORY = "TOO_MUCH_MEMORY"
+    DECODER_CRASHED = "DECODER_CRASHED"
     GONE = "GONE"
     CHANGED = "CHANGED"
     FORBIDDEN = "FORBIDDEN"
@@ -54,6 +56,12 @@ FAULTS: dict[FaultKind, FaultFacts] = {
         "raise --budget.max-pixels if the file is trusted",
     ),
     FaultKind.TOO_SLOW: FaultFacts(False, "decoding took longer than the budget", "raise --budget.max-seconds"),
+    FaultKind.TOO_MUCH_MEMORY: FaultFacts(
+        False, "decoding took more memory than the budget", "raise --budget.max-memory if the file is trusted"
+    ),
+    FaultKind.DECODER_CRASHED: FaultFacts(
+        False, "the decoder broke down over this file", "look at the detail; report it, and keep the file to itself"
+    ),
     FaultKind.GONE: FaultFacts(
         True, "deleted between listing and fetching", "run the same command again: a new listing leaves it out"
     ),

@@ -4,7 +4,8 @@ Knows magic bytes and container headers. Does not know Pillow, budgets or pixels
 """
 
 import struct
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 ISO_BRANDS = {
@@ -45,6 +46,11 @@ FOREIGN = {
     b"\0\0\0\x0cjp": "JPEG 2000",
     b"\0\0\x01\0": "ICO",
 }
+PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
+"""Samples per pixel of a PNG's colour types; one in the others."""
+ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+"""First row, first column, row step and column step of each pass of an interlaced PNG."""
+INFLATED_AT_ONCE = 2**20
 TIFF_PAGES_WALKED = 1000
 """A chain of directories may be a ring; the end of so many is proof enough."""
 
@@ -93,7 +99,7 @@ def declared_size(format: str, data: bytes, tick: Callable[[], None]) -> tuple[i
 
     WebP and GIF need it most: Pillow allocates a WebP's canvas while opening, and lets a later GIF frame grow it.
     """
-    if format == "PNG" and len(data) >= 24:
+    if format == "PNG" and len(data) >= 24 and data[12:16] == b"IHDR":
         width, height = struct.unpack_from(">II", data, 16)
         return width, height
     if format == "WEBP":
@@ -166,6 +172,38 @@ def ends_early(format: str, data: bytes) -> bool:
         return int(struct.unpack_from("<I", data, at)[0]) + beyond > len(data)
     except struct.error:  # a fixed-size header does not fit
         return True
+
+
+def lacks_passes(data: bytes, tick: Callable[[], None]) -> bool:
+    """Whether an interlaced PNG's pixels stop before its last pass. `tick` is called per MiB and may raise.
+
+    Pillow takes it for whole and leaves the missing pixels black: of the first pass, people see a coarse picture that
+    fills the screen, and the encoder would see one dot in 64.
+    """
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    bits = depth * PNG_CHANNELS.get(colour, 1)
+    wanted: int = sum(
+        -(-(height - row) // down) * (1 + (-(-(width - column) // across) * bits + 7) // 8)
+        for row, column, down, across in ADAM7
+        if height > row and width > column
+    )
+    inflater, found = zlib.decompressobj(), 0
+    for piece in _png_pixels(data):
+        left = piece
+        while left and found < wanted and not inflater.eof:
+            tick()
+            found += len(inflater.decompress(left, INFLATED_AT_ONCE))
+            left = inflater.unconsumed_tail
+    return found < wanted
+
+
+def _png_pixels(data: bytes) -> Iterator[bytes]:
+    at = 8
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            yield data[at + 8 : at + 8 + length]
+        at += 12 + length
 
 
 def _jpeg_ends_early(data: bytes) -> bool:

@@ -1,7 +1,7 @@
 """The frames and pages of one opened file: counted, chosen, decoded, set upright.
 
 Knows Pillow's file objects, EXIF rotation, and how a decoder's failure becomes a fault. Does not know what the
-pictures are for.
+pictures are for, nor how an animation's frames are drawn over each other (`animation.py`).
 """
 
 import struct
@@ -14,12 +14,14 @@ from io import BytesIO
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from assay.platform import formats
+from assay.platform import animation, formats
 from assay.platform.budget import Meter, Refused
 from assay.platform.colour import AS_THEY_ARE, Colours, colours_of, mend_key, plain
 from assay.platform.faults import FaultKind
 from assay.platform.views import Preprocess, draft_size, windows
 
+SHEETS = {"GIF": animation.gif_sheets, "PNG": animation.png_sheets}
+"""Formats whose animations are drawn here, frame by frame."""
 PAGED = ("TIFF", "MPO", "HEIF")
 """Formats whose frames are pages: read in any order, without times."""
 DECODER_ERRORS = (
@@ -85,8 +87,10 @@ def refusing(format: str, data: bytes) -> Iterator[None]:
     """The one place where a decoder's error becomes a fault. Its message is not told: it may quote content."""
     try:
         yield
-    except (Image.DecompressionBombError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
         raise Refused(FaultKind.TOO_MANY_PIXELS, f"{format}: {type(error).__name__}") from error
+    except MemoryError as error:
+        raise Refused(FaultKind.TOO_MUCH_MEMORY, f"{format}: {type(error).__name__}") from error
     except DECODER_ERRORS as error:
         early = any(word in str(error).lower() for word in EARLY_END) or formats.ends_early(format, data)
         kind = FaultKind.TRUNCATED if early else FaultKind.CORRUPT
@@ -98,6 +102,11 @@ def open_file(data: bytes, format: str, meter: Meter) -> Opened:
     with refusing(format, data):
         image = Image.open(BytesIO(data), formats=[format])
         mend_key(image)
+        if image.info.get("interlace") and format == "PNG" and formats.lacks_passes(data, meter.tick):
+            raise Refused(FaultKind.TRUNCATED, "PNG: passes missing")
+    if format == "WEBP" and getattr(image, "rawmode", "") == "RGBX":
+        # Without a word on alpha, Pillow drops it; but what an animation's frames leave open is clear all the same.
+        image.rawmode = image._mode = "RGBA"  # type: ignore[attr-defined]  # only WebP's has the first
     return Opened(image, image.format or format, data, meter)
 
 
@@ -128,16 +137,12 @@ def _has_frame(image: ImageFile, index: int) -> bool:
 def read_frames(opened: Opened, num_frames: int, preprocess: Preprocess) -> Iterator[Frame]:
     """The frames to look at, one at a time."""
     chosen = _choose(num_frames, opened.meter.budget.max_frames, opened.image.tell())
-    if num_frames == 1:
+    if opened.format in SHEETS and (num_frames > 1 or _is_smaller_than_its_canvas(opened)):
+        yield from _drawn(opened, chosen, num_frames)
+    elif num_frames == 1:
         yield _read(opened, None, preprocess)
     elif opened.format in PAGED:
         yield from _pages(opened, chosen)
-    elif opened.format == "PNG":
-        # Each from the beginning: from a frame that was looked at, Pillow draws on wrongly (its `load_end` draws into
-        # the very picture that the disposal "previous" is to bring back).
-        for index in chosen:
-            again = open_file(opened.data, opened.format, opened.meter)
-            yield from _animation(again, [index], num_frames)
     else:
         yield from _animation(opened, chosen, num_frames)
 
@@ -165,6 +170,37 @@ def _pages(opened: Opened, chosen: list[int]) -> Iterator[Frame]:
                 continue
             raise
         yield frame
+
+
+def _is_smaller_than_its_canvas(opened: Opened) -> bool:
+    tiles = opened.image.tile
+    return opened.format == "GIF" and bool(tiles) and tiles[0].extents != (0, 0, *opened.image.size)
+
+
+def _drawn(opened: Opened, chosen: list[int], num_frames: int) -> Iterator[Frame]:
+    """Every frame is decoded by itself and drawn over those before; the chosen ones are yielded."""
+    meter, format = opened.meter, opened.format
+    with refusing(format, opened.data):
+        opened.image.load()  # to its end, where a PNG may keep its EXIF
+        colours, turn = colours_of(opened.image), _orientation(opened.image)
+    canvas = animation.Canvas(animation.canvas_size(format, opened.data, opened.image.size))
+    for _ in chosen:  # all of them now: each is as large as the canvas, however small what is drawn
+        meter.spend(*canvas.picture.size)
+    elapsed_s, sheets = 0.0, SHEETS[format](opened.data, meter.tick)
+    for index in range(chosen[-1] + 1):
+        sheet = next(sheets, None)
+        if sheet is None:
+            raise Refused(FaultKind.TRUNCATED, f"{format}: {index} of {num_frames} frames")
+        meter.check(*sheet.size)
+        still = open_file(sheet.still, format, meter)
+        with refusing(format, sheet.still):
+            still.image.load()
+            canvas.draw(sheet, plain(still.image))
+        if index in chosen:
+            yield _upright(canvas.picture, colours, turn, None if num_frames == 1 else elapsed_s)
+        elapsed_s += sheet.duration_s
+    if chosen[-1] == num_frames - 1 and next(sheets, None):  # we cannot say that the last frame was seen
+        raise Refused(FaultKind.CORRUPT, f"{format}: frames beyond the {num_frames} counted")
 
 
 def _animation(opened: Opened, chosen: list[int], num_frames: int) -> Iterator[Frame]:
@@ -201,12 +237,20 @@ def _read(opened: Opened, time_s: float | None, draft_for: Preprocess | None = N
             image.draft(None, draft_size(*size, windows(*size, draft_for, tiles=False)[0]))
         image.load()
         turn = _orientation(image)  # after the pixels: a PNG may have it at its end
-        picture = plain(image)
-        if colours.wild:
-            picture, colours = colours.apply(picture), AS_THEY_ARE
-        if picture.mode == "CMYK":
-            picture = picture.convert("RGB")
+        frame = _upright(plain(image), colours, turn, time_s, size)
     opened.meter.tick()
+    return frame
+
+
+def _upright(
+    picture: Image.Image, colours: Colours, turn: int, time_s: float | None, size: tuple[int, int] | None = None
+) -> Frame:
+    """A frame the right way up; `size` is that of the file where decoding scaled it."""
+    size = size or picture.size
+    if colours.wild:
+        picture, colours = colours.apply(picture), AS_THEY_ARE
+    if picture.mode == "CMYK":
+        picture = picture.convert("RGB")
     if turn in TURNS:
         picture = picture.transpose(TURNS[turn])
     return Frame(picture, colours, size[::-1] if turn >= 5 else size, time_s)

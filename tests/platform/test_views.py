@@ -1,0 +1,127 @@
+"""Which parts of a picture the encoder sees, and how they fit into its square."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.platform.errors import SpecError
+from assay.platform.images import Preprocess, View
+from assay.platform.rows import VIEW
+from tests.platform.sample_files import (
+    BLUE,
+    CROP,
+    GREEN,
+    MEAN,
+    PAD,
+    RED,
+    SIZE,
+    SQUASH,
+    STD,
+    far,
+    flat,
+    photo,
+    quarters,
+    save,
+    see,
+)
+
+
+def test_pad_shows_the_whole_picture_centred_on_the_fill() -> None:
+    seen = see(save(Image.new("RGB", (64, 32), RED), "PNG"), PAD)
+    assert [view.box for view in seen.views] == [(0.0, 0.0, 1.0, 1.0)]
+    assert flat(seen.pixels[0, 8:24], RED)
+    assert flat(seen.pixels[0, :8], (7, 7, 7), within=0)
+    assert flat(seen.pixels[0, 24:], (7, 7, 7), within=0)
+
+
+def test_crop_shows_the_centre_and_says_so() -> None:
+    seen = see(save(quarters(40, 32), "PNG"), CROP)
+    assert [(view.kind, view.box) for view in seen.views] == [("whole", (0.1, 0.0, 0.9, 1.0))]
+
+
+def test_crop_of_a_long_picture_also_shows_both_ends() -> None:
+    for size, along in (((96, 32), 0), ((32, 96), 1)):
+        image = Image.new("RGB", size, RED)
+        image.paste(GREEN, (0, 0, 32, 32))
+        image.paste(BLUE, (size[0] - 32, size[1] - 32, *size))
+        seen = see(save(image, "PNG"), CROP)
+        assert [view.kind for view in seen.views] == ["whole", "tile", "tile"]
+        assert [view.box[along] for view in seen.views] == pytest.approx([1 / 3, 0, 2 / 3])
+        for pixels, colour in zip(seen.pixels, (RED, GREEN, BLUE), strict=True):
+            assert flat(pixels[2:-2, 2:-2], colour)
+
+
+@pytest.mark.parametrize("preprocess", [PAD, CROP, SQUASH], ids=lambda preprocess: preprocess.fit)
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 2), (33, 47), (2000, 3), (32, 32)])
+@pytest.mark.parametrize("mode", ["RGB", "LA"])
+def test_any_shape_fits(preprocess: Preprocess, size: tuple[int, int], mode: str) -> None:
+    for format in ("PNG", "JPEG") if mode == "RGB" else ("PNG",):
+        seen = see(save(Image.new(mode, size), format), preprocess)
+        assert seen.pixels.shape == (len(seen.views), SIZE, SIZE, 3)
+        assert (seen.width, seen.height) == size
+        for view in seen.views:
+            assert 0 <= view.box[0] < view.box[2] <= 1
+            assert 0 <= view.box[1] < view.box[3] <= 1
+
+
+@pytest.mark.parametrize("size", [(500, 375), (333, 777), (40, 30)])
+def test_crop_agrees_with_resize_and_centre_crop(size: tuple[int, int]) -> None:
+    """As open_clip's own transform does it, in two steps."""
+    image = photo(*size)
+    short = min(size)
+    width, height = (SIZE if side == short else int(SIZE * side / short) for side in size)
+    left, top = round((width - SIZE) / 2), round((height - SIZE) / 2)
+    wanted = image.resize((width, height), Image.Resampling.BICUBIC).crop((left, top, left + SIZE, top + SIZE))
+    assert far(see(save(image, "PNG"), CROP).pixels[0], np.asarray(wanted)) < 1
+
+
+@pytest.mark.parametrize("edge", [112, 224])
+@pytest.mark.parametrize("size", [(500, 375), (1600, 1201), (3001, 2003)])
+def test_scaled_jpeg_decoding_is_close_to_full(edge: int, size: tuple[int, int]) -> None:
+    preprocess = Preprocess(size=edge, fit="squash", mean=MEAN, std=STD)
+    data = save(photo(*size), "JPEG", quality=90)
+    full = Image.open(io.BytesIO(data)).resize((edge, edge), Image.Resampling.BICUBIC)
+    assert far(see(data, preprocess).pixels[0], np.asarray(full)) < 2
+
+
+def test_view_is_a_row() -> None:
+    row = View("tile", (0.0, 0.25, 1.0, 0.75), None).row()
+    assert list(row) == [field.name for field in VIEW]
+
+
+def test_from_open_clip_reads_vit_b_32() -> None:
+    cfg = {
+        "size": 224,
+        "mode": "RGB",
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "fill_color": 0,
+    }
+    preprocess = Preprocess.from_open_clip(cfg)
+    assert (preprocess.size, preprocess.fit, preprocess.interpolation, preprocess.fill) == (224, "crop", "bicubic", 0)
+    assert preprocess.mean == (0.48145466, 0.4578275, 0.40821073)
+    assert Preprocess.from_open_clip({"size": (112, 112), "resize_mode": "longest", "fill_color": 9}).fit == "pad"
+    assert (
+        Preprocess.from_open_clip({"size": [64], "resize_mode": "squash", "interpolation": "bilinear"}).fit == "squash"
+    )
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        {},
+        {"size": [224, 192]},
+        {"size": 224, "resize_mode": "fill"},
+        {"size": 224, "interpolation": "random"},
+        {"size": 224, "mean": [0.5]},
+    ],
+)
+def test_from_open_clip_refuses_what_it_cannot_follow(cfg: dict[str, object]) -> None:
+    with pytest.raises(SpecError) as error:
+        Preprocess.from_open_clip(cfg)
+    assert error.value.why
+    assert error.value.fix
