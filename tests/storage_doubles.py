@@ -53,7 +53,7 @@ class StorageOf(Storage):
         super().__init__(StorageSpec())
         self.client = client
 
-    def request(self, ask: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+    def request(self, ask: Callable[[Any], Coroutine[Any, Any, T]], **_: object) -> T:
         return asyncio.run(ask(self.client))
 
 
@@ -64,6 +64,7 @@ class Answer:
     status: int
     body: bytes = b""
     promised: int | None = None
+    etag: str = ""
 
     @classmethod
     def error(cls, status: int, code: str) -> "Answer":
@@ -97,6 +98,8 @@ def told_server(*answers: Answer) -> Iterator[ToldServer]:
             self.send_response(answer.status)
             length = len(answer.body) if answer.promised is None else answer.promised
             self.send_header("Content-Length", str(length))
+            if answer.etag:
+                self.send_header("ETag", f'"{answer.etag}"')
             self.send_header("Connection", "close")
             self.end_headers()
             if self.command != "HEAD":

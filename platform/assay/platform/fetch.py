@@ -1,26 +1,29 @@
-"""Fetching one image: exactly one request, pinned to the version the listing saw.
+"""Fetching one image: one request, made again while it fails, pinned to the version the listing saw.
 
 Knows which answer of a store is a fault of one image and which is an error of the job. Does not know what bytes mean.
 """
 
 import os
-import random
 import stat
-import time
 from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
 
+from assay.platform.body import BodyReader
 from assay.platform.errors import BucketError, StorageError
 from assay.platform.faults import Fault, FaultKind
-from assay.platform.refusals import CREDENTIAL_CODES, CREDENTIAL_ERRORS, REQUEST_ERRORS, error_code, job_error
+from assay.platform.refusals import (
+    CONNECTION_ERRORS,
+    CREDENTIAL_CODES,
+    REQUEST_ERRORS,
+    error_code,
+    error_status,
+    job_error,
+)
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage
 from assay.platform.uris import Location, parse_uri
-
-BODY_TRIES = 3
-"""Times a body that breaks off is asked for again (botocore retries requests, not bodies)."""
 
 
 def file_etag(facts: os.stat_result) -> str:
@@ -62,37 +65,29 @@ def _fetch_file(place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault
 
 
 def _fetch_object(storage: Storage, place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault:
-    detail = ""
-    for attempt in range(BODY_TRIES):
-        if attempt:
-            time.sleep(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311  # jitter, not a secret
-        try:
-            return storage.request(lambda client: _get(client, place, ref.etag, max_bytes))
-        except botocore.exceptions.ClientError as error:
-            return _answer(error, place)
-        except CREDENTIAL_ERRORS as error:
-            raise job_error(error, place) from error
-        except REQUEST_ERRORS as error:
-            detail = f"{type(error).__name__} in {attempt + 1} tries"
-    return Fault(FaultKind.UNREACHABLE, detail)
+    reader = storage.reader(place)
+    try:
+        return storage.request(lambda client: _get(client, place, ref.etag, max_bytes, reader), place=place, alone=True)
+    except botocore.exceptions.ClientError as error:
+        return _answer(error, place)
+    except CONNECTION_ERRORS as error:
+        return Fault(FaultKind.UNREACHABLE, f"{type(error).__name__} in {storage.spec.retries} tries")
+    except REQUEST_ERRORS as error:  # a request that cannot be made is no fault of the image
+        raise job_error(error, place) from error
 
 
-async def _get(client: Any, place: Location, etag: str, max_bytes: int) -> bytes | Fault:
+async def _get(client: Any, place: Location, etag: str, max_bytes: int, reader: BodyReader) -> bytes | Fault:
     pinned = {"IfMatch": f'"{etag}"'} if etag else {}
     response = await client.get_object(Bucket=place.bucket, Key=place.key, **pinned)
     promised = int(response["ContentLength"])
-    async with response["Body"] as body:
-        if promised > max_bytes:  # a list or manifest may not know the size, or be wrong
+    if promised > max_bytes:  # a list or manifest may not know the size, or be wrong
+        async with response["Body"]:
             return Fault(FaultKind.TOO_LARGE, f"{promised} bytes, budget {max_bytes}")
-        data = bytes(await body.read())
-    if len(data) != promised:
-        raise ConnectionError(f"{len(data)} of {promised} bytes")
-    return data
+    return await reader.read(response)
 
 
 def _answer(error: botocore.exceptions.ClientError, place: Location) -> Fault:
-    code = error_code(error)
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code, status = error_code(error), error_status(error)
     if code == "NoSuchBucket" or code in CREDENTIAL_CODES:
         raise job_error(error, place) from error
     if status == 404:

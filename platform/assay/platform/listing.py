@@ -16,7 +16,7 @@ import botocore.exceptions
 
 from assay.platform.errors import BucketError, StorageError
 from assay.platform.fetch import file_etag
-from assay.platform.refusals import job_error
+from assay.platform.refusals import REQUEST_ERRORS, job_error
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage
 from assay.platform.uris import Location, file_uri, parse_uri
@@ -133,8 +133,8 @@ def _page(storage: Storage, place: Location, delimiter: str, token: str | None) 
     if token:
         asked["ContinuationToken"] = token
     try:
-        answer = storage.request(lambda client: client.list_objects_v2(**asked))
-    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, OSError) as error:
+        answer = storage.request(lambda client: client.list_objects_v2(**asked), place=place)
+    except (botocore.exceptions.ClientError, *REQUEST_ERRORS) as error:
         raise job_error(error, place) from error
     refs = [
         ImageRef(Location(place.bucket, one["Key"]).uri, str(one["ETag"]).strip('"'), int(one["Size"]))

@@ -1,15 +1,19 @@
 """Object storage: one Spec, and the s3fs, pyarrow and delta-rs clients made from it.
 
-Knows endpoints, regions and credentials. Does not know images, tables or what is stored; what a failed request means
-is in `refusals.py`. The environment is read by botocore's own credential chain (AWS_* variables, profiles, roles),
-in the process that connects: secrets are not carried in Specs unless the caller puts them there.
+Knows endpoints and regions, how often and how long a request is asked again, and whole objects. Does not know images,
+tables or what is stored; what a failed request means is in `refusals.py`. The environment is read by botocore's own
+credential chain (AWS_* variables, profiles, roles), in the process that connects: secrets are not carried in Specs
+unless the caller puts them there.
 """
 
 import os
-from collections.abc import Callable, Coroutine
-from functools import cached_property
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import botocore.exceptions
 import botocore.session
@@ -18,9 +22,16 @@ import s3fs
 from fsspec.asyn import sync
 from pydantic import Field, SecretStr
 
-from assay.platform.errors import CredentialsError, StorageError
-from assay.platform.refusals import HOW_TO_SIGN_IN, REQUEST_ERRORS, error_code, job_error
+from assay.platform.body import BodyReader, Pace, PlainEtags
+from assay.platform.bucket import Ask, delete_object, first_key, get_object, head_object, list_objects, put_object
+from assay.platform.credentials import Credentials, Keys
+from assay.platform.disk import file_facts, list_files, read_file, remove_file, write_file
+from assay.platform.errors import CredentialsError
+from assay.platform.patience import Patience
+from assay.platform.refusals import EXPIRED_CODES, REQUEST_ERRORS, Trouble, error_code, job_error, trouble_of
 from assay.platform.spec import Spec
+from assay.platform.stored import StoredFile
+from assay.platform.tries import Tries
 from assay.platform.uris import Location, parse_uri
 
 T = TypeVar("T")
@@ -37,16 +48,32 @@ class StorageSpec(Spec):
     session_token: SecretStr | None = Field(None, description="session token; better left to the environment")
     connect_timeout_s: float = Field(10.0, gt=0, description="seconds to wait for a connection")
     read_timeout_s: float = Field(60.0, gt=0, description="seconds to wait for the next bytes")
-    retries: int = Field(6, ge=1, le=20, description="tries of one request, with backoff and jitter")
+    retries: int = Field(10, ge=1, le=20, description="tries of one request, with backoff and jitter")
+    patience_s: float = Field(
+        300.0, ge=0, description="seconds to wait when the store goes away or refuses credentials that worked before"
+    )
+    poll_s: float = Field(3.0, gt=0, description="seconds between two looks whether the store is back")
+    grace_s: float = Field(5.0, gt=0, description="seconds an object may take to come, besides those for its size")
+    least_bytes_per_s: float = Field(32_768.0, gt=0, description="bytes per second below which it is asked for again")
+    proven: bool = Field(False, description="the store works for other processes of this job: wait if it does not here")
 
 
 class Storage:
     """The clients made from one `StorageSpec`. Cheap to make; connects when first used; picklable by its spec."""
 
     DEFAULT_REGION: ClassVar[str] = "us-east-1"
+    CLIENT_TRIES: ClassVar[int] = 5
+    """Tries of pyarrow and delta-rs, at most: each waits longer than the last, up to 20 s."""
 
     def __init__(self, spec: StorageSpec | None = None) -> None:
         self.spec = spec or StorageSpec()
+        self.patience = Patience(self.spec.patience_s, self.spec.poll_s)
+        self.etags = PlainEtags()
+        self.retried: Counter[str] = Counter()
+        """Tries that had to be made again, by the kind of trouble."""
+        self._credentials = Credentials(self.spec.profile)
+        self._connecting = threading.Lock()
+        self._connected: s3fs.S3FileSystem | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return Storage, (self.spec,)
@@ -73,7 +100,8 @@ class Storage:
     def settled(self) -> StorageSpec:
         """The spec with endpoint and region as this process finds them, for processes elsewhere. Credentials stay
         theirs to find, unless the spec carries them."""
-        return self.spec.model_copy(update={"endpoint": self.endpoint, "region": self.region})
+        proven = self.spec.proven or self.patience.worked
+        return self.spec.model_copy(update={"endpoint": self.endpoint, "region": self.region, "proven": proven})
 
     def _from_profile(self, name: str) -> object:
         try:
@@ -81,8 +109,8 @@ class Storage:
         except botocore.exceptions.ProfileNotFound as error:
             raise CredentialsError("no such AWS profile", why=str(error), fix="name one of ~/.aws/config") from error
 
-    def keys(self) -> tuple[str, str, str | None]:
-        """Access key, secret key and session token as they are now (roles and profiles hand out fresh ones).
+    def keys(self) -> Keys:
+        """Access key, secret key and session token as they are now (roles, profiles and files hand out fresh ones).
 
         Raises:
             CredentialsError: when none can be found.
@@ -90,20 +118,17 @@ class Storage:
         if self.spec.access_key and self.spec.secret_key:
             token = self.spec.session_token.get_secret_value() if self.spec.session_token else None
             return self.spec.access_key.get_secret_value(), self.spec.secret_key.get_secret_value(), token
-        try:
-            found = self._session.get_credentials()
-        except botocore.exceptions.BotoCoreError as error:
-            raise CredentialsError("no AWS credentials", why=str(error), fix=HOW_TO_SIGN_IN) from error
-        if found is None:
-            raise CredentialsError(
-                "no AWS credentials", why="nothing in the environment, files or role", fix=HOW_TO_SIGN_IN
-            )
-        frozen = found.get_frozen_credentials()
-        return frozen.access_key, frozen.secret_key, frozen.token
+        return self._credentials.keys()
 
-    @cached_property
+    @property
     def s3(self) -> s3fs.S3FileSystem:
         """The s3fs file system; its client signs with refreshing credentials unless the spec carries keys."""
+        with self._connecting:
+            if self._connected is None:
+                self._connected = self._connect()
+            return self._connected
+
+    def _connect(self) -> s3fs.S3FileSystem:
         explicit: dict[str, object] = {}
         if self.spec.access_key:
             key, secret, token = self.keys()
@@ -117,21 +142,111 @@ class Storage:
             config_kwargs={
                 "connect_timeout": self.spec.connect_timeout_s,
                 "read_timeout": self.spec.read_timeout_s,
-                "retries": {"mode": "standard", "total_max_attempts": self.spec.retries},
+                # Tries are counted here, over refusals and bodies alike. botocore's own also share a quota among the
+                # threads of a client, which an outage of a few seconds uses up.
+                "retries": {"mode": "standard", "total_max_attempts": 1},
                 "max_pool_connections": 64,
             },
             use_listings_cache=False,
             skip_instance_cache=True,  # its instances outlive a change of the environment's credentials
         )
 
-    def request(self, ask: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-        """Run `ask(client)` with the S3 client of s3fs; its errors are botocore's own."""
+    def renew(self) -> None:
+        """Connect anew with the next request, with the credentials that files, variables and roles have then."""
+        self._credentials.forget()
+        with self._connecting:
+            self._connected = None
+
+    def request(self, ask: Ask[T], *, place: Location | None = None, alone: bool = False) -> T:
+        """Run `ask(client)` with the S3 client of s3fs, as often as the spec allows; its last error is botocore's own.
+
+        When the store goes away, or refuses credentials that worked before, everything waits up to `patience_s`. Of an
+        object at `place` that may fail `alone`, that is believed only if the store fails for others too.
+
+        Raises:
+            CredentialsError, StorageError: patience ended.
+        """
+        tries = Tries(self.spec.retries)
+        while True:
+            self.patience.join()
+            try:
+                return self._ask(ask)
+            except (botocore.exceptions.ClientError, *REQUEST_ERRORS) as error:
+                trouble = trouble_of(error)
+                self.retried[trouble.value] += 1
+                if trouble not in {Trouble.FINAL, Trouble.LOST} and tries.again(trouble):
+                    continue
+                if trouble not in {Trouble.PASSING, Trouble.LOST}:
+                    raise
+                probe = partial(first_key, place=place) if place else ask
+                if alone and trouble is Trouble.PASSING and self._is_well(probe):
+                    raise
+                self._outwait(error, trouble, probe, place or Location("", ""))
+                tries = Tries(self.spec.retries)
+
+    def _ask(self, ask: Ask[T]) -> T:
         fs = self.s3
 
         async def run() -> T:
             return await ask(await fs.set_session())
 
-        return sync(fs.loop, run)  # type: ignore[no-any-return]  # fsspec is untyped
+        answer: T = sync(fs.loop, run)
+        self.patience.succeed()
+        return answer
+
+    def _is_well(self, probe: Ask[object]) -> bool:
+        try:
+            self._ask(probe)
+        except (botocore.exceptions.ClientError, *REQUEST_ERRORS) as error:
+            return trouble_of(error) not in {Trouble.PASSING, Trouble.LOST}
+        return True
+
+    def _outwait(self, error: Exception, trouble: Trouble, probe: Ask[object], place: Location) -> None:
+        """Wait until the store is well again; what has never worked is not waited for."""
+        told = job_error(error, place)
+        expired = isinstance(error, botocore.exceptions.ClientError) and error_code(error) in EXPIRED_CODES
+        if not (self.patience.worked or (self.spec.proven and (expired or trouble is Trouble.PASSING))):
+            raise told from error
+
+        def well() -> bool:
+            if trouble is Trouble.LOST:
+                self.renew()
+            return self._is_well(probe)
+
+        if self.patience.wait(told.why, well):
+            return
+        since = time.strftime("%H:%M:%S UTC", time.gmtime(self.patience.began))
+        why = f"since {since}, for {self.spec.patience_s:g} s: {told.why}"
+        raise type(told)(told.what, where=told.where, why=why, fix=f"{told.fix}, then run the same command again")
+
+    def outlast(self, uri: str, work: Callable[[], T], passing: tuple[type[Exception], ...] = (OSError,)) -> T:
+        """Run `work`, which asks the store at `uri` with another client (pyarrow, delta-rs), as patiently as a request.
+
+        `work` must call `arrow` or `delta` itself, to sign with fresh credentials, and may be run several times. Errors
+        of the types `passing` are tried again; `FileNotFoundError` is an answer.
+
+        Raises:
+            CredentialsError, StorageError: patience ended.
+        """
+        place = parse_uri(uri)
+        tries = Tries(min(self.spec.retries, self.CLIENT_TRIES))
+        while True:
+            try:
+                return work()
+            except FileNotFoundError:
+                raise
+            except passing:
+                if not place.is_s3:
+                    raise
+                self.retried["another client"] += 1
+                if tries.again(Trouble.PASSING):
+                    continue
+                # What the other client met is told in words only. Ask the same store, to hear it in codes, and wait.
+                pauses = self.patience.pauses
+                self.request(partial(first_key, place=place), place=place)
+                if self.patience.pauses == pauses:
+                    raise
+                tries = Tries(min(self.spec.retries, self.CLIENT_TRIES))
 
     def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         """pyarrow's file system for `uri`, and the path in it."""
@@ -149,7 +264,9 @@ class Storage:
             scheme=scheme or "https",
             connect_timeout=self.spec.connect_timeout_s,
             request_timeout=self.spec.read_timeout_s,
-            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=self.spec.retries),
+            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(
+                max_attempts=min(self.spec.retries, self.CLIENT_TRIES)
+            ),
         )
         return fs, f"{place.bucket}/{place.key}"
 
@@ -164,7 +281,7 @@ class Storage:
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_REGION": self.region,
             "aws_conditional_put": "etag",
-            "max_retries": str(self.spec.retries - 1),
+            "max_retries": str(min(self.spec.retries, self.CLIENT_TRIES) - 1),
             "timeout": f"{self.spec.read_timeout_s:.0f}s",
             "connect_timeout": f"{self.spec.connect_timeout_s:.0f}s",
         }
@@ -178,89 +295,47 @@ class Storage:
         return place.uri, options
 
     def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """Write one whole object; readers see all of it or nothing. With `if_absent`, False when it is there."""
+        """Write one whole object; readers see all of it or nothing. With `if_absent`, False when another is there.
+
+        In a bucket one with the very same bytes counts as ours: so what is written must not be guessable by others.
+        """
         place = parse_uri(uri)
-        if not place.is_s3:
-            return _write_file(Path(place.key), data, if_absent=if_absent)
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
-        try:
-            self.request(lambda client: client.put_object(Bucket=place.bucket, Key=place.key, Body=data, **condition))
-        except botocore.exceptions.ClientError as error:
-            if if_absent and error_code(error) in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
-                return False
-            raise job_error(error, place) from error
-        except REQUEST_ERRORS as error:
-            raise job_error(error, place) from error
-        return True
+        if place.is_s3:
+            return put_object(self, place, data, if_absent=if_absent)
+        return write_file(Path(place.key), data, if_absent=if_absent)
 
     def read(self, uri: str) -> bytes | None:
         """One whole object, or None when it is not there."""
         place = parse_uri(uri)
-        if not place.is_s3:
-            try:
-                return Path(place.key).read_bytes()
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                raise job_error(error, place) from error
-        try:
-            return self.request(lambda client: _body(client, place))
-        except botocore.exceptions.ClientError as error:
-            if error_code(error) in {"NoSuchKey", "404"}:
-                return None
-            raise job_error(error, place) from error
-        except REQUEST_ERRORS as error:
-            raise job_error(error, place) from error
+        return get_object(self, place) if place.is_s3 else read_file(Path(place.key))
+
+    def reader(self, place: Location) -> BodyReader:
+        """A reader for the body of one object."""
+        return BodyReader(place.bucket, Pace(self.spec.grace_s, self.spec.least_bytes_per_s), self.etags)
 
     def remove(self, uri: str) -> None:
         """Remove one object; nothing happens when it is not there."""
         place = parse_uri(uri)
-        if not place.is_s3:
-            try:
-                Path(place.key).unlink(missing_ok=True)
-            except OSError as error:
-                raise job_error(error, place) from error
-            return
-        try:
-            self.request(lambda client: client.delete_object(Bucket=place.bucket, Key=place.key))
-        except (botocore.exceptions.ClientError, *REQUEST_ERRORS) as error:
-            raise job_error(error, place) from error
+        if place.is_s3:
+            delete_object(self, place)
+        else:
+            remove_file(Path(place.key))
 
+    def list(self, uri: str) -> Iterator[StoredFile]:
+        """Everything below `uri`, in no order; nothing when there is no such place.
 
-async def _body(client: Any, place: Location) -> bytes:
-    response = await client.get_object(Bucket=place.bucket, Key=place.key)
-    async with response["Body"] as body:
-        return bytes(await body.read())
+        Raises:
+            CredentialsError, BucketError, StorageError: it may not be listed.
+        """
+        place = parse_uri(uri)
+        return list_objects(self, place) if place.is_s3 else list_files(Path(place.key))
 
+    def facts(self, uri: str) -> StoredFile | None:
+        """Size and time of one object, or None when it is not there."""
+        place = parse_uri(uri)
+        return head_object(self, place) if place.is_s3 else file_facts(Path(place.key))
 
-def _write_file(path: Path, data: bytes, *, if_absent: bool) -> bool:
-    """Write aside, flush to the disk, then name it: a crash leaves no half file under the final name."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("wb") as out:
-                out.write(data)
-                out.flush()
-                os.fsync(out.fileno())
-            return _name_file(aside, path, if_absent=if_absent)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            "cannot write",
-            where=str(path),
-            why=error.strerror or str(error),
-            fix="free space or grant write access, then run again",
-        ) from error
-
-
-def _name_file(aside: Path, path: Path, *, if_absent: bool) -> bool:
-    if not if_absent:
-        aside.replace(path)
-        return True
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return False
-    return True
+    def modified(self, uri: str) -> float | None:
+        """When an object was written, in seconds since the epoch by the clock of the store; None without one."""
+        found = self.facts(uri)
+        return None if found is None else found.modified
