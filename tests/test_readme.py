@@ -12,7 +12,7 @@ from assay.jobs.cli import _COMMANDS
 from assay.platform.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent
-OTHERS = {"--json", "--against", "--out", "--wheel"}
+OTHERS = {"--json", "--against", "--out", "--wheel", "--older-than", "--deep"}
 """Flags of other commands, or of all."""
 
 README = (ROOT / "README.md").read_text()

@@ -66,3 +66,43 @@ def test_what_an_abandoned_pipeline_raises_is_nobodys() -> None:
     threading.Timer(0.2, gone.set).start()
     arrivals.leave()
     assert arrivals.error is None
+
+
+def test_trouble_in_the_quiet_ends_the_wait_with_its_error() -> None:
+    held = threading.Event()
+    asked: list[float] = []
+
+    def hanging() -> Iterator[Receipt]:
+        yield from receipts(2)
+        held.wait(30)
+        raise AssayError("an echo of the end")
+
+    def trouble(quiet_s: float) -> AssayError | None:
+        asked.append(quiet_s)
+        return AssayError("it stands still") if quiet_s >= 3 * Arrivals.WHILE_S else None
+
+    arrivals = Arrivals(hanging(), trouble)
+    assert [one.shard for one in arrivals if one is not None] == [0, 1]
+    assert asked == [Arrivals.WHILE_S, 2 * Arrivals.WHILE_S, 3 * Arrivals.WHILE_S]
+    held.set()
+    arrivals.leave()
+    assert str(arrivals.error) == "it stands still"
+
+
+def test_every_receipt_ends_the_quiet() -> None:
+    asked: list[float] = []
+    turns = threading.Semaphore(0)
+
+    def slow() -> Iterator[Receipt]:
+        for receipt in receipts(3):
+            assert turns.acquire(timeout=30)
+            assert turns.acquire(timeout=30)
+            yield receipt
+
+    def trouble(quiet_s: float) -> AssayError | None:
+        asked.append(quiet_s)
+        turns.release()
+        return None
+
+    assert len([one for one in Arrivals(slow(), trouble) if one is not None]) == 3
+    assert asked.count(Arrivals.WHILE_S) >= 3, "counting starts again after each receipt"

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from assay.jobs.backfill import BackfillSpec, backfill
+from assay.jobs.backfill import BackfillSpec, _decoders, backfill
 from assay.jobs.backlog import Backlog
-from assay.jobs.pipeline import Cluster, Pools
+from assay.jobs.pipeline import Cluster, Pool, Pools
 from assay.jobs.plan import PlanFacts
 from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
@@ -222,3 +222,21 @@ def test_a_tampered_release_is_refused_before_anything_starts(tmp_path: Path, bu
     with pytest.raises(SpecError, match="library"):
         run(spec_for(bucket, tmp_path / "store", tmp_path / "release"))
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("cluster_cpus", "actors", "actor_cpus", "decoders"),
+    [
+        (1, 1, 0.5, 1),
+        (2, 1, 0.5, 2),  # the reference machine: one look actor, two cores
+        (64, 63, 1, 1),  # as many look actors as cores
+        (64, 16, 4, 4),
+        (64, 1, 1, 2),  # somebody wants few
+        (6400, 6000, 1, 1),
+    ],
+)
+def test_decoders_are_about_the_cores_of_their_actor(
+    cluster_cpus: float, actors: int, actor_cpus: float, decoders: int
+) -> None:
+    pools = Pools(look=Pool(1, actors, actor_cpus), judge=Pool(1, 1, 1))
+    assert _decoders(Cluster(cluster_cpus, 0, 1, 1), pools) == decoders

@@ -183,14 +183,14 @@ def does_not_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def believes_a_lost_answer(patch: pytest.MonkeyPatch) -> None:
-    def is_stored(self: Ledger, transaction: Transaction, _wanted: int) -> bool:
+    def send(self: Ledger, transaction: Transaction, _wanted: int) -> str:
         try:
             self.log.append(transaction)
         except NotAcknowledgedError:
             patch.setattr(self, "_append", lambda _asked: 0)  # and goes on as if all were well
-        return True
+        return ""
 
-    patch.setattr(Ledger, "_is_stored", is_stored)
+    patch.setattr(Ledger, "_send", send)
 
 
 def commits_verdicts_first(patch: pytest.MonkeyPatch) -> None:

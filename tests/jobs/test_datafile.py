@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from assay.jobs.datafile import read_shard, write_observations, write_verdicts
+from assay.jobs.datafile import (
+    JUDGED,
+    OBSERVED,
+    FileWriter,
+    damage_of,
+    read_by_shard,
+    read_shard,
+    write_observations,
+    write_verdicts,
+)
+from assay.jobs.work import WrittenFile
 from assay.platform.errors import StorageError
 from assay.platform.rows import OBSERVATIONS, VERDICT_FILE
 from assay.platform.storage import Storage
@@ -94,17 +105,98 @@ def test_a_folder_that_looks_like_a_column(tmp_path: Path, folder: str) -> None:
     assert read_shard(Storage(), store, written.path, 7) == rows
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_a_file_that_cannot_be_read(store: str, damage: str) -> None:
-    written = write_observations(Storage(), store, 7, observed_rows(7, REFS))
-    path = Path(store) / "observations" / written.path
-    whole = path.read_bytes()
-    path.unlink()
-    if damage == "cut":
-        path.write_bytes(whole[:-20])
-    with pytest.raises(StorageError, match="assay verify") as refusal:
-        read_shard(Storage(), store, written.path, 7)
-    assert written.path in refusal.value.where
+def whole(data: bytes) -> bytes:
+    return data
+
+
+def cut(data: bytes) -> bytes:
+    return data[:-20]
+
+
+def flipped(data: bytes) -> bytes:
+    """One bit of the second embedding: 1.0 in float16, four times."""
+    at = data.index(b"\x00\x3c" * DIM)
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def damaged(storage: Storage, place: str, damage: Callable[[bytes], bytes] | None) -> WrittenFile:
+    written = write_observations(storage, place, 7, observed_rows(7, REFS))
+    where = f"{place}/observations/{written.path}"
+    data = storage.read(where)
+    assert data is not None
+    storage.remove(where)
+    if damage is not None:
+        storage.write(where, damage(data))
+    return written
+
+
+@pytest.mark.parametrize("damage", [None, cut, flipped])
+def test_a_file_that_cannot_be_read(
+    s3: S3Server, s3_place: str, store: str, damage: Callable[[bytes], bytes] | None
+) -> None:
+    for storage, place in ((Storage(), store), (s3.storage, f"{s3_place}/damaged")):
+        written = damaged(storage, place, damage)
+        for read in (
+            lambda storage, place, path: read_shard(storage, place, path, 7),
+            lambda storage, place, path: list(read_by_shard(storage, place, OBSERVED, path)),
+        ):
+            with pytest.raises(StorageError, match="assay verify") as refusal:
+                read(storage, place, written.path)
+            assert written.path in refusal.value.where
+            assert f"assay repair {place}" in refusal.value.fix
+
+
+def test_damage_is_told_from_the_content(store: str) -> None:
+    for damage, told in ((whole, ""), (cut, "magic bytes"), (flipped, "CRC")):
+        written = damaged(Storage(), store, damage)
+        data = (Path(store) / "observations" / written.path).read_bytes()
+        found = damage_of(data, 3)
+        assert told in found
+        assert bool(found) == bool(told)
+        if damage is whole:
+            assert damage_of(data, 4) == "3 rows, committed with 4"
+
+
+def test_files_without_checksums_can_be_read(store: str) -> None:
+    """Stores have some that were written before there were any."""
+    rows = observed_rows(7, REFS)
+    path = Path(store) / "observations" / "data" / "old.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(rows, path)
+    assert read_shard(Storage(), store, "data/old.parquet", 7) == rows
+    assert damage_of(path.read_bytes(), 3) == ""
+
+
+def test_shards_come_out_one_by_one_wherever_row_groups_end(store: str) -> None:
+    pieces = [observed_rows(shard, refs_of(5, f"s3://b/{shard}/")) for shard in (3, 4, 6)]
+    path = Path(store) / "observations" / "data" / "cut.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.concat_tables(pieces), path, row_group_size=2)
+    assert dict(read_by_shard(Storage(), store, OBSERVED, "data/cut.parquet")) == dict(
+        zip((3, 4, 6), pieces, strict=True)
+    )
+    pq.write_table(pa.concat_tables([*pieces, pieces[0]]), path)
+    with pytest.raises(StorageError, match="shard 3 comes after shard 6"):
+        list(read_by_shard(Storage(), store, OBSERVED, "data/cut.parquet"))
+
+
+def test_row_groups_of_a_wide_file(store: str) -> None:
+    """Observations are read shard by shard; verdicts never are."""
+    for layout, make, groups in ((OBSERVED, observed_rows, 3), (JUDGED, judged_rows, 1)):
+        writer = FileWriter(layout)
+        for shard in (3, 4, 5):
+            writer.add(make(shard, refs_of(2, f"s3://b/{shard}/")))
+        written = writer.write(Storage(), store, 3)
+        assert file_at(store, layout.table, written.path).num_row_groups == groups
+        assert (written.first_uri, written.last_uri) == ("s3://b/3/0000", "s3://b/5/0001")
+        assert writer.rows == 6
+
+
+def test_an_empty_shard_has_a_file_too(store: str) -> None:
+    written = write_observations(Storage(), store, 7, OBSERVATIONS.empty_table())
+    assert (written.first_uri, written.last_uri) == ("", "")
+    assert read_shard(Storage(), store, written.path, 7).num_rows == 0
+    assert list(read_by_shard(Storage(), store, OBSERVED, written.path)) == []
 
 
 def test_rows_must_have_the_schema(store: str) -> None:

@@ -32,7 +32,16 @@ def test_known_clusters(cpus: float, gpus: float, judges: int, looks: int) -> No
 def test_fractions_share_gpus() -> None:
     pools = size_pools(16, 2, ClusterSpec(judge=PoolSpec(gpus=0.25)))
     assert pools.judge.gpus == 0.25
-    assert pools.judge.max == 4, "CPUs bind before eight fractions do"
+    assert (pools.judge.max, pools.judge.cpus) == (8, 0.5), "eight encoders share a quarter of the CPUs"
+
+
+def test_pools_grow_with_the_cluster_unless_a_most_was_asked_for() -> None:
+    pools = size_pools(4, 0, ClusterSpec())
+    assert pools.look.grows
+    assert pools.judge.grows
+    held = size_pools(4, 0, ClusterSpec(look=PoolSpec(max=2), judge=PoolSpec(max=1)))
+    assert (held.look.max, held.look.grows) == (2, False)
+    assert (held.judge.max, held.judge.grows) == (1, False)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,56 @@ def test_a_tampered_copy_in_a_bucket(
     for _ in range(2):  # nor does the node's cache make it good
         with pytest.raises(ReleaseError):
             fetch_release(remote.storage, remote.uri, release.id)
+
+
+def a_cleaned_folder(directory: Path) -> None:
+    """As a cleaner of temporary files leaves it: folders, and what was used of late."""
+    for name in ("release.json", "library.yaml"):
+        (directory / name).unlink()
+
+
+def a_folder_in_its_place(directory: Path) -> None:
+    (directory / "library.yaml").unlink()
+    (directory / "library.yaml").mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage", [a_file, a_missing_file, a_statement, not_json, a_cleaned_folder, a_folder_in_its_place]
+)
+def test_a_damaged_copy_on_a_node_heals(
+    remote: Store, release: Release, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    keep_release(remote, release)
+    whole = tree(fetch_release(remote.storage, remote.uri, release.id).directory)
+    cache = tmp_path / "node" / "assay-releases" / release.id
+    damage(cache)
+    assert tree(cache) != whole
+    assert fetch_release(remote.storage, remote.uri, release.id).digest == release.digest
+    assert tree(cache) == whole
+    bucket_is_asked_no_more = Storage()
+    assert fetch_release(bucket_is_asked_no_more, remote.uri, release.id).digest == release.digest
+    assert {path.name for path in cache.parent.iterdir()} == {release.id, f".{release.id}.lock"}
+
+
+def test_processes_of_one_node_heal_a_copy_together(remote: Store, release: Release, tmp_path: Path) -> None:
+    keep_release(remote, release)
+    cache = fetch_release(remote.storage, remote.uri, release.id).directory
+    a_file(cache)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: fetch_release(remote.storage, remote.uri, release.id).digest, range(4)))
+    assert found == 4 * [release.digest]
+    assert {path.name for path in (tmp_path / "node" / "assay-releases").iterdir()} == {
+        release.id, f".{release.id}.lock"
+    }  # fmt: skip
+
+
+def test_a_copy_that_cannot_be_made_leaves_no_half_one(remote: Store, release: Release, tmp_path: Path) -> None:
+    keep_release(remote, release)
+    remote.storage.remove(remote.path("releases", release.id, "library.yaml"))
+    with pytest.raises(ReleaseError, match="not whole") as refusal:
+        fetch_release(remote.storage, remote.uri, release.id)
+    assert "library.yaml" in refusal.value.where
+    assert [path for path in (tmp_path / "node" / "assay-releases").iterdir() if path.is_dir()] == []
 
 
 def test_a_release_that_would_write_elsewhere(remote: Store, release: Release, tmp_path: Path) -> None:

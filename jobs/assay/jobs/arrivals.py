@@ -1,26 +1,35 @@
 """Receipts as they arrive from a pipeline that runs in a thread of its own.
 
-Knows waiting. Does not know what a receipt says, nor what the pipeline is.
+Knows waiting, and for how long it has been quiet. Does not know what a receipt says, what the pipeline is, nor when
+quiet is a standstill.
 """
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError
 
 
+def _trust(_quiet_s: float) -> AssayError | None:
+    return None
+
+
 class Arrivals:
-    """Receipts as they arrive, and None whenever a while passes without one: commits and stops do not wait for work."""
+    """Receipts as they arrive, and None whenever a while passes without one: commits and stops do not wait for work.
+
+    `trouble` is asked while it is quiet, with the seconds of quiet; the error it answers with ends the iteration.
+    """
 
     WHILE_S = 0.25
     GRACE_S = 5.0
     """How long leaving waits for the pipeline to end in good order."""
 
-    def __init__(self, receipts: Iterator[Receipt]) -> None:
+    def __init__(self, receipts: Iterator[Receipt], trouble: Callable[[float], AssayError | None] = _trust) -> None:
         self.error: AssayError | None = None
         self._left = False
+        self._trouble = trouble
         self._queue: queue.Queue[Receipt | None] = queue.Queue()
         self._receipts = receipts
         self._thread = threading.Thread(target=self._fill, name="receipts", daemon=True)
@@ -38,7 +47,7 @@ class Arrivals:
                 if self._left:
                     break
         except AssayError as error:
-            self.error = error
+            self.error = self.error or error  # what ended the iteration is the cause, what follows is its echo
         except Exception:
             # Ray pulled away from under an iteration nobody waits for any more raises whatever it likes.
             if not self._left:
@@ -47,12 +56,19 @@ class Arrivals:
             self._queue.put(None)
 
     def __iter__(self) -> Iterator[Receipt | None]:
+        # Quiet is counted in waits, not read from a clock: a driver that was stopped for an hour has heard nothing.
+        waits = 0
         while True:
             try:
                 receipt = self._queue.get(timeout=self.WHILE_S)
             except queue.Empty:
+                waits += 1
+                self.error = self.error or self._trouble(waits * self.WHILE_S)
+                if self.error is not None:
+                    return
                 yield None
                 continue
+            waits = 0
             if receipt is None:
                 return
             yield receipt

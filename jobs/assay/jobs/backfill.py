@@ -4,10 +4,11 @@ Knows the order of things: plan, check, start the cluster, run, commit, conserve
 how rows are made (`stages.py`).
 """
 
+import functools
 import itertools
+import math
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -16,16 +17,19 @@ import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.arrivals import Arrivals
 from assay.jobs.backlog import Backlog, find_backlog, read_work
 from assay.jobs.committer import Committer
+from assay.jobs.compact import take_apart
+from assay.jobs.erasure import finish_erasure
 from assay.jobs.lease import Lease
 from assay.jobs.manifest import Generation, generations
-from assay.jobs.pipeline import Cluster, ClusterSpec, Pools
+from assay.jobs.pipeline import Cluster, ClusterSpec, Flow, Pools
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.release_copy import keep_release
+from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
-from assay.jobs.stages import JudgeSpec, LookSpec
+from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import Binding, PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
-from assay.jobs.work import Receipt, Work
+from assay.jobs.work import Work
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
@@ -47,7 +51,7 @@ class BackfillSpec(PlanSpec, PlacesSpec):
     )
     device: str = Field("auto", description="auto, cpu or cuda")
     threads: int | None = Field(
-        None, ge=1, le=256, description="fetch and decode threads of a look actor; unset: 4 on disk, 16 on S3"
+        None, ge=1, le=256, description="images a look actor fetches at once; unset: 4 on disk, 16 on S3"
     )
     budget: Budget = Field(Budget(), description="what one image may cost")
     cluster: ClusterSpec = Field(ClusterSpec(), description="where it runs")
@@ -65,7 +69,10 @@ def backfill(spec: BackfillSpec, watcher: Watcher, stop: threading.Event, comman
     run.command = command
     if run.backlog.shards:
         with store.hold(command or run.name, watcher.noticed) as lease:
+            refuse_stranded(store)
             run.backlog = _backlog(store, run, spec)  # again: only now nobody else can change it
+            if take_apart(store, run.backlog.retry):
+                run.backlog = _backlog(store, run, spec)
             watcher.planned(run.listing, run.backlog, run.release)
             _Job(spec, store, run, watcher, stop, lease).work_through()
             return _finish(store, run, stop)
@@ -94,6 +101,7 @@ def _prepare(spec: BackfillSpec, watcher: Watcher, began: float) -> tuple[Store,
         preprocess=release.preprocess.model_dump(mode="json"),
     )
     store.check_binding(binding)
+    finish_erasure(store, watcher.noticed)
     listing = plan(store, spec.source, spec, watcher.listed)
     store.bind(binding)
     run = Run(new_run(), spec, release, policy, listing, Backlog.nothing(), began)
@@ -132,7 +140,8 @@ class _Job:
             work = read_work(store, generations(store), run.backlog)
             while not self.stop.is_set() and (window := list(itertools.islice(work, WINDOW))):
                 committer.expect(window)
-                self._take(Arrivals(self._receipts(window, cluster, pools)), committer)
+                flow = self._flow(window, cluster, pools)
+                self._take(Arrivals(iter(flow), flow.trouble), committer)
 
     def _committer(self) -> Committer:
         run, store = self.run, self.store
@@ -146,10 +155,11 @@ class _Job:
             judged=run.backlog.judged,
         )
 
-    def _receipts(self, window: list[Work], cluster: Cluster, pools: Pools) -> Iterator[Receipt]:
+    def _flow(self, window: list[Work], cluster: Cluster, pools: Pools) -> Flow:
         release, storage = self.run.release, self.store.storage.settled()
         on_s3 = any(work.refs and parse_uri(work.refs[0].uri).is_s3 for work in window)
-        look = LookSpec(storage, release.preprocess, self.spec.budget, self.spec.threads or (16 if on_s3 else 4))
+        threads = self.spec.threads or (16 if on_s3 else 4)
+        look = LookSpec(storage, release.preprocess, self.spec.budget, threads, _decoders(cluster, pools))
         judge = JudgeSpec(
             storage=storage,
             store=self.store.uri,
@@ -159,7 +169,8 @@ class _Job:
             device=self.spec.device,
             threads=_encoder_threads(cluster, pools),
         )
-        return ray_pipeline.run_shards(window, look, judge, pools)
+        stages = functools.partial(LookStage, look), functools.partial(JudgeStage, judge)
+        return Flow(window, *stages, pools, self.spec.cluster.stall_s)
 
     def _take(self, arrivals: Arrivals, committer: Committer) -> None:
         """Take receipts as they come and commit in time, also while none comes; at the end commit what is held."""
@@ -189,6 +200,11 @@ class _Job:
             self.run.count(receipts)
             self.watcher.committed(receipts)
             self.store.write_run(self.run.name, self.run.record("running"))
+
+
+def _decoders(cluster: Cluster, pools: Pools) -> int:
+    """The cores a look actor has, or, where few actors share many cores, two."""
+    return min(max(2, math.ceil(pools.look.cpus)), max(1, round(cluster.cpus / pools.look.max)))
 
 
 def _encoder_threads(cluster: Cluster, pools: Pools) -> int:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import Generation, read_shards
+from assay.jobs.manifest import Generation, emptied_shards, read_shards
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FAULTS
@@ -54,7 +54,7 @@ def find_backlog(store: Store, known: list[Generation], partition: dict[str, str
     retry = _faulted(store) if retry_faults else {}
     planned = sum(generation.images for generation in known)
     last = known[-1].next_shard if known else 0
-    return backlog_of(observed, verdicts, partition, range(last), planned, retry)
+    return backlog_of(observed, verdicts, partition, range(last), planned, retry, emptied_shards(known))
 
 
 def backlog_of(
@@ -64,15 +64,19 @@ def backlog_of(
     shards: range,
     planned: int,
     retry: dict[int, tuple[ImageRef, ...]],
+    emptied: frozenset[int] = frozenset(),
 ) -> Backlog:
-    """What is left to do of `planned` images in `shards`, told from the committed files and what shall be retried."""
+    """What is left to do of `planned` images in `shards`, told from the committed files and what shall be retried.
+
+    Shards that were `emptied` have no images: neither a file nor its absence means anything for them.
+    """
     done = DoneShards.of(observed)
     judged = DoneShards.of(file for file in verdicts if dict(file.partition) == partition)
-    judge = frozenset(shard for shard in done if shard not in judged and shard not in retry)
+    judge = frozenset(shard for shard in done if shard not in judged and shard not in retry) - emptied
     again = judge | retry.keys()
     files, done_rows = _by_shard(observed, again), sum(file.rows for file in observed)
     return Backlog(
-        observe=frozenset(shard for shard in shards if shard not in done),
+        observe=frozenset(shard for shard in shards if shard not in done) - emptied,
         judge=judge,
         retry=retry,
         observed=files,

@@ -38,6 +38,10 @@ _COMMANDS = {
     "status": "Tell how far a store is.",
     "verify": "Prove that nothing is missing or doubled, and print the digest.",
     "report": "Write the HTML and JSON report of a store.",
+    "forget": "Erase what a store knows of a uri or prefix, for good.",
+    "compact": "Make few files of many small ones; rows, digests and resumes stay as they are.",
+    "vacuum": "Delete what lies in a store and nobody names.",
+    "repair": "Unname committed files that are gone or damaged; the same backfill makes them again.",
     "demo": "Compose a bucket of pictures and run the whole job on it.",
     "doctor": "Check Ray, CPU and GPU, storage and encoder, and say how to mend what is wrong.",
 }

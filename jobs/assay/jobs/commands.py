@@ -22,22 +22,30 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.jobs import backfill as backfill_job
+from assay.jobs import compact as compact_job
 from assay.jobs import demo as demo_job
 from assay.jobs import doctor as doctor_job
+from assay.jobs import forget as forget_job
 from assay.jobs import plan as plan_job
+from assay.jobs import repair as repair_job
 from assay.jobs import reporting as report_job
 from assay.jobs import status as status_job
+from assay.jobs import vacuum as vacuum_job
 from assay.jobs import verify as verify_job
 from assay.jobs.backfill import BackfillSpec
+from assay.jobs.compact import CompactSpec
 from assay.jobs.demo import DemoSpec
 from assay.jobs.doctor import DoctorSpec
+from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
+from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
 from assay.jobs.status import StatusSpec
 from assay.jobs.store import PlacesSpec, Store
+from assay.jobs.vacuum import VacuumSpec
 from assay.jobs.verify import VerifySpec
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import AssayError
@@ -93,6 +101,7 @@ def _print(facts: BaseModel, as_json: bool, title: str) -> None:
     table = Table(title=title, show_header=False, title_justify="left", box=None)
     for name, value in facts.model_dump().items():
         shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
+        shown = "\n".join(map(str, shown)) if isinstance(shown, tuple) else shown
         is_count = isinstance(shown, int | float) and not isinstance(shown, bool)
         # As text, not markup: paths are data, and may have brackets.
         table.add_row(name, Text(f"{shown:,}" if is_count else str(shown)))
@@ -150,13 +159,57 @@ def verify(spec: Annotated[VerifySpec, _FLAT], *, as_json: AsJson = False) -> in
     """Prove from the rows that nothing is missing or doubled, and print the digest; exit 5 when something is."""
     facts = verify_job.verify(spec)
     _print(facts, as_json, "verify")
+    if facts.damaged:
+        print(_mend(spec.store), file=sys.stderr)
     return 0 if facts.sound else 5
+
+
+def _mend(store: str) -> str:
+    return f"fix: run `{shlex.join(['assay', 'repair', store])}`, then the same backfill again"
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def compact(spec: Annotated[CompactSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Make one file of the many small ones of every complete segment of shards; readers see no difference."""
+    _print(compact_job.compact(spec, _tell), as_json, "compact")
+    return 0
+
+
+def vacuum(spec: Annotated[VacuumSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Delete what lies in a store and nobody names: files of killed workers and of before a compaction or a retry."""
+    _print(vacuum_job.vacuum(spec, _tell), as_json, "vacuum" + (" (dry run: nothing was deleted)" * spec.dry_run))
+    return 0
+
+
+def repair(spec: Annotated[RepairSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Unname committed files that are gone or damaged, so that the same backfill makes them again."""
+    facts = repair_job.repair(spec, _tell)
+    _print(facts, as_json, "repair" + (" (dry run: nothing was changed)" * spec.dry_run))
+    if facts.damaged and spec.dry_run:
+        print(_mend(spec.store), file=sys.stderr)
+        return 5
+    if facts.damaged:
+        releases = ", ".join(facts.releases) or "the release it was made with"
+        print(f"next: run the backfill again, with each of: {releases}", file=sys.stderr)
+    return 0
 
 
 def report(spec: Annotated[ReportSpec, _FLAT], *, as_json: AsJson = False) -> int:
     """Write the HTML report of a store, and its figures as JSON beside it."""
     facts = report_job.report(spec)
     _print(facts, as_json, "report")
+    return 0
+
+
+def forget(spec: Annotated[ForgetSpec, _FLAT], *, as_json: AsJson = False) -> int:
+    """Erase what a store knows of a uri or prefix, for good; reports that are out of reach are listed."""
+    facts = forget_job.forget(spec, lambda line: print(line, file=sys.stderr))
+    _print(facts, as_json, "forget" + (" (dry run: nothing was erased)" if spec.dry_run else ""))
+    for report in facts.reports_out_of_reach:
+        print(f"out of reach, remove it yourself: {report}", file=sys.stderr)
     return 0
 
 

@@ -5,7 +5,8 @@ Knows delta-rs, its traps and its errors. Does not know the protocol (`ledger.py
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -15,12 +16,20 @@ from deltalake import transaction as delta
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from assay.jobs.ledger import DataFile, Ledger, NotAcknowledgedError, Transaction
-from assay.platform.errors import StorageError
+from assay.platform.errors import StorageError, StoreVersionError
 from assay.platform.storage import Storage
+
+T = TypeVar("T")
 
 STATISTICS = ("shard", "uri")
 """Columns whose least and greatest value every transaction states. The table must promise no others: delta-rs reads a
 column it expects statistics for and finds none as `column >= null`, and a filter on it then drops every row."""
+
+
+_WAYS = (
+    "restore _delta_log from a backup; or move the table's folder away, run `assay repair`, and run the same backfill,"
+    " which makes it again"
+)
 
 
 class DeltaLog:
@@ -37,19 +46,42 @@ class DeltaLog:
         if self._table is not None and options == self._options:
             return self._table
         version = self._table.version() if self._table is not None else version
-        try:
-            self._table = self.storage.outlast(self.where, lambda: self._load(version), (DeltaError, OSError))
-        except (DeltaError, OSError) as error:
-            raise _unreadable(self.where, error) from error
+        self._table = self._read(lambda: self._load(version))
         self._options = options
         return self._table
 
+    def _read(self, look: Callable[[], T]) -> T:
+        """`look` at the log, as patiently as the storage is: also what a snapshot knows may be read only when asked."""
+        try:
+            return self.storage.outlast(self.where, look, (DeltaError, OSError))
+        except (DeltaError, OSError) as error:
+            raise _unreadable(self.where, error) from error
+
     def _load(self, version: int | None) -> DeltaTable | None:
         path, options = self.storage.delta(self.where)
-        try:
-            return DeltaTable(path, version=version, storage_options=options)
-        except TableNotFoundError:
-            return None
+        has_files = False
+        while True:
+            try:
+                table = DeltaTable(path, version=version, storage_options=options)
+            except TableNotFoundError:
+                if has_files:
+                    raise _lost(self.where) from None
+                has_files = any(True for _ in self.storage.list(f"{self.where}/data"))
+                if has_files:
+                    continue  # another driver may just have made the table, and written
+                return None
+            self._refuse_other_columns(table)
+            return table
+
+    def _refuse_other_columns(self, table: DeltaTable) -> None:
+        missing = set(self.schema.names) - {field.name for field in table.schema().fields}
+        if missing:
+            raise StoreVersionError(
+                "this table was written by another version of Assay",
+                where=self.where,
+                why=f"it has no column {', '.join(sorted(missing))}",
+                fix="use the Assay that wrote it, or another --store",
+            )
 
     def create(self) -> None:
         """Make the table if it is not there.
@@ -85,11 +117,17 @@ class DeltaLog:
 
     def number(self, app: str) -> int:
         """The last number of an app id in the snapshot; 0 when there is none."""
+        return self._read(lambda: self._number(app))
+
+    def _number(self, app: str) -> int:
         table = self._open()
         return 0 if table is None else table.transaction_version(app) or 0
 
     def files(self) -> list[DataFile]:
         """The snapshot's files; none when there is no table."""
+        return self._read(self._files)
+
+    def _files(self) -> list[DataFile]:
         table = self._open()
         if table is None:
             return []
@@ -156,16 +194,26 @@ class DeltaLog:
         note: dict[str, object] = next((one["commitInfo"] for one in told if "commitInfo" in one), {})
         return {name: value for name, value in note.items() if isinstance(value, str)}
 
+    def checkpoint(self) -> None:
+        """Write down the snapshot as a whole, so that readers need no transaction before it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self._read(self._checkpoint)
+
+    def _checkpoint(self) -> None:
+        table = self._open()
+        if table is not None:
+            table.create_checkpoint()
+
     def advance(self) -> None:
         """Move the snapshot to the latest version; after its own commit a `DeltaTable` still shows the one before.
 
         Raises:
             StorageError: the log cannot be read.
         """
-        try:
-            self.storage.outlast(self.where, self._advance, (DeltaError, OSError))
-        except (DeltaError, OSError) as error:
-            raise _unreadable(self.where, error) from error
+        self._read(self._advance)
 
     def _advance(self) -> None:
         table = self._open()
@@ -190,8 +238,17 @@ def _unreadable(uri: str, error: Exception) -> StorageError:
     return StorageError(
         "cannot read a table's log",
         where=uri,
-        why=str(error),
-        fix="check access; a log that was damaged must be restored from a backup",
+        why=str(error).partition("\n")[0],  # what follows are frames of delta-rs
+        fix=f"check access; if the log is damaged, {_WAYS}",
+    )
+
+
+def _lost(uri: str) -> StorageError:
+    return StorageError(
+        "a table has data files and no log",
+        where=uri,
+        why="_delta_log is missing or empty",
+        fix=_WAYS,
     )
 
 

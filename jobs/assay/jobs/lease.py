@@ -154,9 +154,14 @@ class Lease:
 
 
 def take_lease(
-    objects: Objects, folder: str, purpose: str, since: str, tell: Callable[[str], None] = lambda _line: None
+    objects: Objects,
+    folder: str,
+    purpose: str,
+    since: str,
+    tell: Callable[[str], None] = lambda _line: None,
+    fenced: int = 0,
 ) -> Lease:
-    """Take the lease of a store, waiting up to `TTL_S` for a holder that may be dead.
+    """Take the lease of a store, waiting up to `TTL_S` for a holder that may be dead. Its epoch is above `fenced`.
 
     Raises:
         FencedError: another driver holds it, or took it at the same moment.
@@ -164,7 +169,7 @@ def take_lease(
     last = _last(objects, folder)
     if last is not None:
         _wait_until_free(objects, folder, last, tell)
-    epoch = last.epoch + 1 if last else 1
+    epoch = max(last.epoch if last else 0, fenced) + 1
     holder = Holder(
         epoch=epoch,
         name=uuid.uuid4().hex,

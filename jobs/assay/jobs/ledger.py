@@ -155,7 +155,8 @@ class Ledger:
         note = {**asked.note, COMMIT_ID: name}
         transaction = Transaction(asked.adds, asked.removes, note, numbers, asked.rearranged)
         for attempt in range(TRIES):
-            if self._is_stored(transaction, wanted):
+            why = self._send(transaction, wanted)
+            if not why:
                 self.log.advance()
                 break
             self._pause(random.uniform(0, 0.2 * 2**attempt))  # noqa: S311  # jitter, not a secret
@@ -163,24 +164,25 @@ class Ledger:
             raise CommitError(
                 "the commit was not accepted",
                 where=self.uri,
-                why=f"tried {TRIES} times, version {wanted} is still not there",
+                why=f"version {wanted} is still not there after {TRIES} tries: {why}",
                 fix="check write access and space; the same command goes on",
             )
         if self.log.version() != wanted or self.log.number(APP) != numbers[APP]:
             raise _fenced(self.uri, f"expected version {wanted}, found {self.log.version()}")
         return wanted
 
-    def _is_stored(self, transaction: Transaction, wanted: int) -> bool:
-        """Append once; when the answer is no or lost, the log itself says what happened."""
+    def _send(self, transaction: Transaction, wanted: int) -> str:
+        """Append once; when the answer is no or lost, the log itself says what happened. Why it is not stored, or
+        nothing."""
         try:
             self.log.append(transaction)
         except NotAcknowledgedError as error:
             found = self.log.note_of(wanted)
             if found is None:
-                return False
+                return str(error) or "no answer"
             if found.get(COMMIT_ID) != transaction.note[COMMIT_ID]:
                 raise _fenced(self.uri, f"version {wanted} is another driver's ({error})") from error
-        return True
+        return ""
 
 
 def _fenced(uri: str, why: str) -> FencedError:

@@ -10,9 +10,11 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
@@ -23,9 +25,17 @@ from assay.jobs.store import Store
 from assay.platform.errors import ConservationError, ManifestError
 from assay.platform.rows import MANIFEST, ImageRef
 from assay.platform.spec import Spec
+from assay.platform.storage import Storage
+from assay.platform.uris import parse_uri
+
+T = TypeVar("T")
+
+Between = Callable[[str, str], bool]
+"""Says whether uris from the first to the second can be wanted."""
 
 ROWS_PER_GROUP = 65_536
-ROWS_PER_PART = 4_000_000
+ROWS_PER_PART = 1_000_000
+"""A part is held in memory, some 50 MB of it, and written whole: a listing of hours outlives the keys it began with."""
 _NAME = re.compile(r"generation-(\d{6,})$")
 
 
@@ -66,6 +76,8 @@ class Generation(BaseModel):
     first_shard: int
     shards: int
     parts: list[Part]
+    emptied: list[tuple[int, int]] = []
+    """First and last of runs of shards whose images were all forgotten: they keep their numbers and have no work."""
 
     @property
     def folder(self) -> str:
@@ -104,15 +116,13 @@ class ManifestWriter:
     """Writes the parts of one generation; `generation.json` is the caller's, and comes last."""
 
     def __init__(self, store: Store, folder: str) -> None:
-        self._fs, base = store.storage.arrow(store.path("manifests", folder))
-        self._base = base
-        if isinstance(self._fs, pyarrow.fs.LocalFileSystem):
-            self._fs.create_dir(base, recursive=True)
+        self._storage, self._folder = store.storage, store.path("manifests", folder)
         self.parts: list[Part] = []
         self._written: list[str] = []
         self._rows: list[pa.Table] = []
+        self._sink = pa.BufferOutputStream()
         self._open: pq.ParquetWriter | None = None
-        self._name, self._first, self._last, self._count = "", 0, 0, 0
+        self._first, self._last, self._count = 0, 0, 0
 
     def add(self, shard: Shard) -> None:
         """Write one shard; row groups and parts end only between shards."""
@@ -133,22 +143,17 @@ class ManifestWriter:
 
     def abort(self) -> None:
         """Remove what was written: the listing failed half way, and the store stays as it was."""
-        if self._open is not None:
-            self._open.close()
         for name in self._written:
-            self._fs.delete_file(f"{self._base}/{name}")
-        if isinstance(self._fs, pyarrow.fs.LocalFileSystem):
-            with contextlib.suppress(OSError):  # not empty: another planner writes the same generation
-                Path(self._base).rmdir()
+            self._storage.remove(f"{self._folder}/{name}")
+        folder = parse_uri(self._folder)
+        if not folder.is_s3:
+            with contextlib.suppress(OSError):  # not there yet, or not empty: another planner writes the generation too
+                Path(folder.key).rmdir()
 
     def _flush(self) -> None:
         if self._open is None:
-            # A random name: a planner that lost the race must not write over the winner's files.
-            self._name = f"part-{len(self.parts):05d}-{os.urandom(4).hex()}.parquet"
-            self._written.append(self._name)
-            self._open = pq.ParquetWriter(
-                f"{self._base}/{self._name}", MANIFEST, filesystem=self._fs, compression="zstd"
-            )
+            self._sink = pa.BufferOutputStream()
+            self._open = pq.ParquetWriter(self._sink, MANIFEST, compression="zstd", write_page_checksum=True)
         if self._rows:
             self._open.write_table(pa.concat_tables(self._rows), row_group_size=2**31 - 1)
             self._rows = []
@@ -157,7 +162,11 @@ class ManifestWriter:
         self._flush()
         assert self._open is not None
         self._open.close()
-        self.parts.append(Part(name=self._name, rows=self._count, first_shard=self._first, last_shard=self._last))
+        # A random name: a planner that lost the race must not write over the winner's files.
+        name = f"part-{len(self.parts):05d}-{os.urandom(4).hex()}.parquet"
+        self._written.append(name)
+        self._storage.write(f"{self._folder}/{name}", self._sink.getvalue().to_pybytes())
+        self.parts.append(Part(name=name, rows=self._count, first_shard=self._first, last_shard=self._last))
         self._open, self._count = None, 0
 
 
@@ -173,8 +182,8 @@ def generations(store: Store) -> list[Generation]:
     Raises:
         ConservationError: a number is missing or shard ranges do not follow on each other.
     """
-    fs, base = store.storage.arrow(store.path("manifests"))
-    found = fs.get_file_info(pyarrow.fs.FileSelector(base, allow_not_found=True))
+    where = store.path("manifests")
+    found = store.storage.outlast(where, lambda: _look_into(store, where))
     names = sorted(info.base_name for info in found if _NAME.search(info.base_name))
     known = [one for name in names if (one := _read_generation(store, name)) is not None]
     expected = 0
@@ -190,6 +199,28 @@ def generations(store: Store) -> list[Generation]:
     return known
 
 
+def refuse_unplanned(store: Store, known: list[Generation]) -> None:
+    """Refuse a store whose last `generation.json` was lost: the shards of a new one would be taken for done.
+
+    Raises:
+        ConservationError: shards were observed that no generation has.
+    """
+    end = known[-1].next_shard if known else 0
+    last = max((file.last_shard for file in store.observations.files()), default=-1)
+    if last >= end:
+        raise ConservationError(
+            "the store has rows that none of its manifests plans",
+            where=store.path("manifests"),
+            why=f"shard {last} was observed; the manifests end before shard {end}",
+            fix="restore the missing generation.json from a backup",
+        )
+
+
+def _look_into(store: Store, where: str) -> list[pyarrow.fs.FileInfo]:
+    fs, path = store.storage.arrow(where)
+    return list(fs.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True)))
+
+
 def _read_generation(store: Store, name: str) -> Generation | None:
     where = store.path("manifests", name, "generation.json")
     data = store.storage.read(where)
@@ -201,27 +232,57 @@ def _read_generation(store: Store, name: str) -> Generation | None:
         ) from error
 
 
-def read_rows(store: Store, generation: Generation, shards: range | None = None) -> Iterator[pa.Table]:
-    """A generation's rows (schema `MANIFEST`) by row group; with `shards`, only groups that touch the range."""
+def emptied_shards(known: Iterable[Generation]) -> frozenset[int]:
+    """The shards whose images were all forgotten."""
+    ranges = (ends for generation in known for ends in generation.emptied)
+    return frozenset(shard for first, last in ranges for shard in range(first, last + 1))
+
+
+def read_rows(
+    store: Store, generation: Generation, shards: range | None = None, uris: Between | None = None
+) -> Iterator[pa.Table]:
+    """A generation's rows (schema `MANIFEST`) by row group; with `shards` or `uris`, only groups that can have such."""
     for part in generation.parts:
         if shards is not None and (part.last_shard < shards.start or part.first_shard >= shards.stop):
             continue
-        fs, path = store.storage.arrow(store.path("manifests", generation.folder, part.name))
+        where = store.path("manifests", generation.folder, part.name)
         try:
-            file = pq.ParquetFile(path, filesystem=fs)
+            yield from _read_part(store.storage, where, shards, uris)
         except (OSError, pa.ArrowInvalid) as error:
             raise ManifestError(
-                "a manifest part cannot be read", where=path, why=str(error), fix="restore it from a backup"
+                "a manifest part cannot be read", where=where, why=str(error), fix="restore it from a backup"
             ) from error
-        with file:
-            for group in range(file.num_row_groups):
-                if shards is None or _touches(file, group, shards):
-                    yield file.read_row_group(group)
 
 
-def _touches(file: pq.ParquetFile, group: int, shards: range) -> bool:
-    facts = file.metadata.row_group(group).column(MANIFEST.get_field_index("shard")).statistics
-    return facts is None or (facts.max >= shards.start and facts.min < shards.stop)
+def _read_part(storage: Storage, where: str, shards: range | None, uris: Between | None) -> Iterator[pa.Table]:
+    """Row groups, each opened anew: the next one may be asked for an hour later, with other keys."""
+    facts = storage.outlast(where, lambda: _part(storage, where, None, lambda file: file.metadata))
+    for group in range(facts.num_row_groups):
+        if _touches(facts, group, shards, uris):
+            yield storage.outlast(where, partial(_part, storage, where, facts, partial(_read_group, group=group)))
+
+
+def _part(storage: Storage, where: str, facts: pq.FileMetaData | None, use: Callable[[pq.ParquetFile], T]) -> T:
+    fs, path = storage.arrow(where)
+    with pq.ParquetFile(path, filesystem=fs, metadata=facts) as file:
+        return use(file)
+
+
+def _read_group(file: pq.ParquetFile, group: int) -> pa.Table:
+    return file.read_row_group(group)
+
+
+def _touches(facts: pq.FileMetaData, group: int, shards: range | None, uris: Between | None) -> bool:
+    """Whether a row group can have rows of these shards and uris; one without statistics can."""
+
+    def ends(column: str) -> pq.Statistics | None:
+        found = facts.row_group(group).column(MANIFEST.get_field_index(column)).statistics
+        return found if found is not None and found.has_min_max else None
+
+    numbers, names = ends("shard"), ends("uri")
+    if shards is not None and numbers is not None and not (numbers.max >= shards.start and numbers.min < shards.stop):
+        return False
+    return uris is None or names is None or uris(names.min, names.max)
 
 
 def read_shards(store: Store, generation: Generation, wanted: frozenset[int] | set[int]) -> Iterator[Shard]:

@@ -1,17 +1,21 @@
 """The Ray Data plan: shards of work in, receipts out, two autoscaled actor pools between. The only file of jobs that
 imports Ray.
 
-Knows Ray, and how many actors of what size a cluster can hold. Does not know what the stages do, nor what is committed.
-One shard is one row is one block all the way: blocks that were split or bundled would mix shards
-(design.md §8). The source is Arrow blocks held by the driver, so no read task waits for a whole CPU.
+Knows Ray, and how many actors of what size a cluster can hold. Does not know what the stages do, what is committed, nor
+how trouble is told (`stall.py`). One shard is one row is one block all the way: blocks that were split or bundled would
+mix shards (design.md §8). The source is Arrow blocks held by the driver, so no read task waits for a whole CPU.
 """
 
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 import pyarrow as pa
 import ray
@@ -19,14 +23,22 @@ import ray.data
 import ray.exceptions
 from pydantic import Field
 from ray.data import ActorPoolStrategy, DataContext
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
-from assay.jobs.work import Receipt, Work
+from assay.jobs.stall import Board, Picture, Report, find_death, name_stall
+from assay.jobs.work import Failure, Receipt, Work
 from assay.platform.errors import AssayError, SpecError
 from assay.platform.spec import Spec
+from assay.platform.storage import Storage
 
 CALLS_AT_ONCE = 2
 """Shards an actor has in hand: one is encoded while the other's files are written."""
+CHECK_S = 5.0
+"""Seconds of quiet between two looks at what is in hand, and between two reports of a pause."""
+HEAD_S = 45.0
+"""Seconds without the cluster's head after which the job ends with a word; at 60 Ray would end this process without."""
+INIT_DEATHS = 3
+"""Actors that may die one after the other of an error while they load: one bad node is not the end."""
 
 
 class PoolSpec(Spec):
@@ -44,6 +56,7 @@ class ClusterSpec(Spec):
     address: str | None = Field(None, description="a running Ray cluster; unset: RAY_ADDRESS, else one is started here")
     look: PoolSpec = Field(PoolSpec(), description="actors that fetch and decode")
     judge: PoolSpec = Field(PoolSpec(), description="actors that encode and judge")
+    stall_s: float = Field(240.0, gt=0, description="end, and say why, when no shard has come back for so many seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +65,21 @@ class Pool:
 
     min: int
     max: int
+    """Actors at most on the cluster as it is now."""
     cpus: float
     gpus: float = 0.0
+    grows: bool = False
+    """Whether nodes that join raise `max`."""
 
     @property
     def least_cpus(self) -> float:
         """CPUs without which the pool cannot start."""
         return self.min * self.cpus
+
+    @property
+    def each(self) -> str:
+        """What one actor asks for, in words."""
+        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +91,8 @@ class Pools:
 
 
 def size_pools(cpus: float, gpus: float, spec: ClusterSpec) -> Pools:
-    """Pools for a cluster of `cpus` and `gpus`. By default they always start, on one CPU as on a thousand GPUs.
+    """Pools for a cluster of `cpus` and `gpus`. By default they always start, on one CPU as on a thousand GPUs, and
+    grow with the cluster: Ray Data keeps a quarter of it for each pool and shares out the rest by load.
 
     Raises:
         SpecError: what the spec asks for at least is more than there is (Ray would wait for ever, without a word).
@@ -85,26 +107,28 @@ def size_pools(cpus: float, gpus: float, spec: ClusterSpec) -> Pools:
 
 def _judge_pool(cpus: float, gpus: float, spec: PoolSpec) -> Pool:
     each_gpu = spec.gpus if spec.gpus is not None else (1.0 if gpus >= 1 else 0.0)
-    each_cpu = spec.cpus if spec.cpus is not None else _judge_cpus(cpus, each_gpu)
-    fits = gpus / each_gpu if each_gpu else cpus * 0.75 / each_cpu
-    # Beside GPUs, decoding needs most of the CPUs: encoders take a quarter at most.
-    roomy = min(fits, max(1.0, cpus / 4 / each_cpu)) if each_gpu and spec.max is None else fits
-    most = spec.max or max(spec.min or 1, math.floor(roomy + 1e-9), 1)
-    return Pool(min(spec.min or 1, most), most, each_cpu, each_gpu)
+    slots = gpus / each_gpu if each_gpu else math.inf
+    each_cpu = spec.cpus if spec.cpus is not None else _judge_cpus(cpus, slots)
+    fits = min(slots, (cpus if each_gpu else cpus * 0.75) / each_cpu)
+    most = spec.max or max(spec.min or 1, math.floor(fits + 1e-9), 1)
+    return Pool(min(spec.min or 1, most), most, each_cpu, each_gpu, grows=spec.max is None)
 
 
-def _judge_cpus(cpus: float, each_gpu: float) -> float:
-    if cpus < 2:
-        return cpus / 2
-    return 0.5 if each_gpu and cpus < 4 else 1.0
+def _judge_cpus(cpus: float, slots: float) -> float:
+    """CPUs of an encoder. Beside GPUs, decoding needs most of the CPUs: all encoders together take a quarter, which is
+    also what Ray Data keeps for them, so that every GPU gets its encoder."""
+    if slots == math.inf:
+        return 1.0 if cpus >= 2 else cpus / 2
+    return max(0.001, math.floor(min(1.0, cpus / 4 / max(1.0, slots)) * 1000) / 1000)
 
 
 def _look_pool(cpus: float, left: float, spec: PoolSpec) -> Pool:
-    each = spec.cpus if spec.cpus is not None else (1.0 if left >= 2 else min(0.5, max(left, cpus / 4)))
+    # A whole CPU where there is one: on two CPUs a second decoder would only get in the encoder's way, and one actor
+    # keeps two cores busy with its threads.
+    each = spec.cpus if spec.cpus is not None else min(1.0, max(left, cpus / 4))
     fits = math.floor(max(left, 0) / each + 1e-9)
-    # One actor keeps two cores busy with its threads.
-    most = spec.max or max(spec.min or 1, 1 if cpus <= 2 else fits, 1)
-    return Pool(min(spec.min or 1, most), most, each, spec.gpus or 0.0)
+    most = spec.max or max(spec.min or 1, fits, 1)
+    return Pool(min(spec.min or 1, most), most, each, spec.gpus or 0.0, grows=spec.max is None)
 
 
 def _refuse_if_short(what: str, wanted: float, there: float) -> None:
@@ -149,6 +173,9 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
+            # What raylets say of lost nodes and actors, Ray prints on stdout whatever `log_to_driver` is: there, the
+            # command prints one JSON object and nothing else.
+            ray._private.worker._worker_logs_enabled = False
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise AssayError(
             "cannot join the Ray cluster",
@@ -166,60 +193,218 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
             ray.shutdown()
 
 
-def disconnect() -> None:
-    """Leave the cluster; one that `connect` started here ends."""
-    ray.shutdown()
-
-
 def _quiet() -> None:
-    """Ray Data's own bars and logs would fight with ours."""
+    """Ray Data's own bars and logs would fight with ours, and its own watch over standstills names nothing."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = -1
+    context.max_consecutive_actor_init_deaths = INIT_DEATHS
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def run_shards(work: Iterable[Work], look: LookSpec, judge: JudgeSpec, pools: Pools) -> Iterator[Receipt]:
-    """Run the shards; receipts arrive as shards end, in no order.
+class Flow:
+    """Shards under way. Iterate over it for receipts, which come as shards end, in no order; ask it what is wrong while
+    none comes."""
 
-    Raises:
-        AssayError: the pipeline itself failed (errors that stages find travel in receipts).
-    """
-    _quiet()
-    shards = ray.data.from_arrow([one.row() for one in work])
-    receipts = _through(_through(shards, LookStage, look, pools.look), JudgeStage, judge, pools.judge)
-    try:
-        for block in receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-            yield from (Receipt.model_validate_json(text) for text in _texts(block))
-    except ray.exceptions.RayError as error:
-        raise AssayError(
-            "the pipeline failed",
-            where="Ray Data",
-            why=str(error).strip().splitlines()[-1],
-            fix="run the same command again; what is committed stays",
-        ) from error
+    def __init__(
+        self, work: Iterable[Work], look: "MakeStage", judge: "MakeStage", pools: Pools, stall_s: float
+    ) -> None:
+        _quiet()
+        self.pools, self.stall_s = pools, stall_s
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # On the driver's node: it lives as long as somebody asks it.
+        kept = ray.remote(num_cpus=0, max_restarts=-1)(Board)
+        self._board = kept.options(scheduling_strategy=here).remote()
+        self._head = _Head(str(ray.get_runtime_context().gcs_address))
+        self._looked = time.monotonic()
+        # Not `from_arrow`: that starts a task for each block, and waits for ever for a CPU somebody else has.
+        shards = ray.data.from_blocks([one.row() for one in work])
+        self._receipts = self._through(
+            self._through(shards, LookActor, look, pools.look), JudgeActor, judge, pools.judge
+        )
+
+    def __iter__(self) -> Iterator[Receipt]:
+        """The receipts.
+
+        Raises:
+            AssayError: the pipeline itself failed (errors that stages find in a shard travel in receipts).
+        """
+        try:
+            for block in self._receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                yield from (Receipt.model_validate_json(text) for text in _texts(block))
+        except ray.exceptions.RayError as error:
+            raise _told(error) from error
+
+    def trouble(self, quiet_s: float) -> AssayError | None:
+        """What is wrong after so many seconds without a receipt, if anything is: a standstill, an actor that never
+        starts, a head that is gone."""
+        if time.monotonic() - self._looked < CHECK_S and quiet_s < self.stall_s:
+            return None
+        self._looked = time.monotonic()
+        if not self._head.answers():
+            return self._head.error()
+        picture = self._picture()
+        found = find_death(picture)
+        if found is None and quiet_s >= self.stall_s and picture.pause_s <= 0:
+            wanted = {"look": self.pools.look.each, "judge": self.pools.judge.each}
+            found = name_stall(picture, wanted, _room(), quiet_s)
+        return found
+
+    def _picture(self) -> Picture:
+        try:
+            seen = ray.get(self._board.read.remote(), timeout=CHECK_S)  # type: ignore[attr-defined]  # Ray adds remote
+        except ray.exceptions.RayError:  # it is coming back; the next look will find it
+            return Picture()
+        assert isinstance(seen, Picture)
+        return seen
+
+    def _through(
+        self, shards: ray.data.Dataset, actor: type["LookActor | JudgeActor"], make: "MakeStage", pool: Pool
+    ) -> ray.data.Dataset:
+        """`shards` passed through a pool of actors, one at a time."""
+        return shards.map_batches(
+            actor,
+            fn_constructor_args=(make, self._board),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus or None,
+            compute=ActorPoolStrategy(
+                min_size=pool.min,
+                max_size=None if pool.grows else pool.max,
+                max_concurrent_calls_per_actor=CALLS_AT_ONCE,
+                enable_true_multi_threading=True,
+            ),
+        )
 
 
 def _texts(block: pa.Table) -> list[str]:
     return [str(text) for text in block["receipt"].to_pylist()]
 
 
-def _through(
-    shards: ray.data.Dataset, stage: type[LookStage] | type[JudgeStage], spec: object, pool: Pool
-) -> ray.data.Dataset:
-    """`shards` passed through a pool of actors, one at a time."""
-    return shards.map_batches(
-        stage,
-        fn_constructor_args=(spec,),
-        batch_size=1,
-        batch_format="pyarrow",
-        num_cpus=pool.cpus,
-        num_gpus=pool.gpus or None,
-        compute=ActorPoolStrategy(
-            min_size=pool.min,
-            max_size=pool.max,
-            max_concurrent_calls_per_actor=CALLS_AT_ONCE,
-            enable_true_multi_threading=True,
-        ),
+def _told(error: ray.exceptions.RayError) -> AssayError:
+    """Ray's error in our words. One that a stage raised while it loaded is wrapped up in text."""
+    text = str(error).strip()
+    _, mark, packed = text.partition(_MARK)
+    if mark:
+        return Failure.model_validate_json(packed.partition(_END)[0]).error()
+    return AssayError(
+        "the pipeline failed",
+        where="Ray Data",
+        why=text.splitlines()[-1],
+        fix="run the same command again; what is committed stays",
     )
+
+
+def _room() -> str:
+    """What the cluster has, and what of it nobody uses."""
+    there = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray leaves it so
+    free = ray.available_resources()  # type: ignore[no-untyped-call]  # likewise
+    told = [f"{there.get(what, 0):g} {what}s ({free.get(what, 0):g} free)" for what in ("CPU", "GPU")]
+    return " and ".join(told)
+
+
+class _Head:
+    """The cluster's head (GCS): drivers do not survive it for long, and Ray ends them without a word."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        self.address, self._at = address, (host.strip("[]"), int(port))
+        self._last = time.monotonic()
+
+    def answers(self) -> bool:
+        """False once nobody has listened there for `HEAD_S`."""
+        try:
+            socket.create_connection(self._at, timeout=1.0).close()
+        except OSError:
+            return time.monotonic() - self._last < HEAD_S
+        self._last = time.monotonic()
+        return True
+
+    def error(self) -> AssayError:
+        """That it is gone."""
+        return AssayError(
+            "the head of the Ray cluster is gone",
+            where=self.address,
+            why=f"nobody has answered there for {HEAD_S:.0f} s",
+            fix="start the cluster again, then the same command: what is committed stays",
+        )
+
+
+class Stage(Protocol):
+    """What an actor does with a shard."""
+
+    storage: Storage
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """One row in, one row out."""
+
+
+MakeStage = Callable[[], Stage]
+"""Makes a stage, in its actor."""
+
+
+class _StageActor:
+    """A stage in an actor that tells the board what it has in hand: a message when it takes a shard, one when it is
+    done with it, and one now and then while its storage pauses."""
+
+    name = ""
+
+    def __init__(self, make: MakeStage, board: ray.actor.ActorHandle[Board]) -> None:
+        self._board = board
+        self._shards: frozenset[int] = frozenset()
+        self._change = threading.Lock()
+        self._actor = str(ray.get_runtime_context().get_actor_id())
+        self._node, self._pid = socket.gethostname(), os.getpid()
+        self._send(Report(self._actor, self.name, self._node, self._pid))
+        try:
+            self._stage = make()
+        except AssayError as error:
+            # Ray hands on the text of what a constructor raises, and nothing else.
+            raise AssayError(f"{_MARK}{Failure.of(error).model_dump_json()}{_END}") from error
+        self._tell()
+        threading.Thread(target=self._tell_pauses, name="pauses", daemon=True).start()
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """One row in, one row out."""
+        shard = int(block["shard"][0].as_py())
+        self._tell(taken=frozenset({shard}))
+        try:
+            return self._stage(block)
+        finally:
+            self._tell(done=frozenset({shard}))
+
+    def _tell(self, taken: frozenset[int] = frozenset(), done: frozenset[int] = frozenset()) -> None:
+        patience = self._stage.storage.patience
+        began = patience.paused_since
+        left_s = 0.0 if began is None else max(0.0, began + patience.patience_s - time.time())
+        with self._change:  # messages leave in the order of what they tell
+            self._shards = (self._shards | taken) - done
+            reason = "" if began is None else patience.reason
+            self._send(Report(self._actor, self.name, self._node, self._pid, True, self._shards, reason, left_s))
+
+    def _tell_pauses(self) -> None:
+        while True:
+            time.sleep(CHECK_S)
+            if self._stage.storage.patience.paused_since is not None:
+                self._tell()
+
+    def _send(self, report: Report) -> None:
+        self._board.tell.options(num_returns=0).remote(report)
+
+
+class LookActor(_StageActor):
+    """Fetches and decodes. A class of its own, so that Ray's lists tell the two pools apart."""
+
+    name = "look"
+
+
+class JudgeActor(_StageActor):
+    """Encodes and judges."""
+
+    name = "judge"
+
+
+_MARK, _END = "assay-failure:", ":assay-failure-end"

@@ -4,13 +4,24 @@ Knows how a new listing is merged with the store's manifests. Does not fetch, an
 """
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.done import DoneShards
-from assay.jobs.manifest import Generation, ManifestWriter, Shard, ShardSpec, cut, generations, read_rows
+from assay.jobs.forgotten import AT_ONCE, Forgotten
+from assay.jobs.manifest import (
+    Generation,
+    ManifestWriter,
+    Shard,
+    ShardSpec,
+    cut,
+    generations,
+    read_rows,
+    refuse_unplanned,
+)
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
 from assay.platform.errors import CommitError, ManifestError
@@ -41,6 +52,8 @@ class PlanFacts(BaseModel):
     new_shards: int
     already_done: int
     """Of those, the ones with a committed observation."""
+    forgotten: int = 0
+    """Objects of this listing that the store was made to forget: they are left out."""
     generation: int | None
     """The generation written; None when the listing brought nothing new."""
 
@@ -55,6 +68,7 @@ class _Tally:
     new: int = 0
     new_bytes: int = 0
     done: int = 0
+    forgotten: int = 0
     shards: list[int] = field(default_factory=list)
 
     def count(self, ref: ImageRef) -> None:
@@ -69,14 +83,18 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
 
     Raises:
         ManifestError: the source is empty, names an image twice, or holds the store; nothing was written.
-        CommitError: another planner wrote the same generation first.
+        CommitError: another planner wrote the same generation first, or an erasure is under way.
+        ConservationError: the store's manifests are not whole.
     """
     _refuse_store_inside(store, source)
-    known = generations(store)
     done = DoneShards.of(store.observations.files())
+    known = generations(store)  # after the table: another driver may just have planned and observed more
+    forgotten = Forgotten.of(store)  # after the generations: an erasure begun since then has taken the next number
+    refuse_unplanned(store, known)
     tally = _Tally(progress)
     first = known[-1].next_shard if known else 0
-    new = _new_refs(read_source(store.storage, source, spec), _known(store, known), done, tally)
+    unknown = _new_refs(read_source(store.storage, source, spec), _known(store, known), done, tally)
+    new = _not_forgotten(unknown, forgotten, tally)
     writer = _write_parts(store, len(known), cut(new, first, spec.shard), tally)
     progress(tally.images, tally.bytes)
     if not tally.images:
@@ -95,6 +113,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         new_images=tally.new,
         new_shards=len(tally.shards),
         already_done=tally.done,
+        forgotten=tally.forgotten,
         generation=len(known) if writer else None,
     )
 
@@ -147,8 +166,9 @@ def _publish(store: Store, source: str, number: int, first: int, writer: Manifes
     )
     where = store.path("manifests", generation.folder, "generation.json")
     if not store.storage.write(where, generation.model_dump_json(indent=1).encode(), if_absent=True):
+        writer.abort()
         raise CommitError(
-            "another driver planned this store at the same time",
+            "another driver planned this store, or made it forget something, at the same time",
             where=where,
             why="the generation exists",
             fix="run the same command again",
@@ -186,8 +206,18 @@ def _new_refs(
             head = next(known, None)
         shard = shards.get(ref.etag)
         if shard is None:
-            tally.new += 1
-            tally.new_bytes += ref.size
             yield ref
         elif shard in done:
             tally.done += 1
+
+
+def _not_forgotten(refs: Iterator[ImageRef], forgotten: Forgotten | None, tally: _Tally) -> Iterator[ImageRef]:
+    """The refs that the store was not made to forget. Only images that no manifest has are asked about."""
+    while some := list(itertools.islice(refs, AT_ONCE)):
+        gone = forgotten.are_in(some) if forgotten else [False] * len(some)
+        tally.forgotten += sum(gone)
+        for ref, is_gone in zip(some, gone, strict=True):
+            if not is_gone:
+                tally.new += 1
+                tally.new_bytes += ref.size
+                yield ref

@@ -1,9 +1,10 @@
 """The store's own copy of every release it was judged with: workers read it from there, and verdicts stay replayable.
 
-Knows how a release directory travels to and from a store. What a release is made of, and whether it is sound, is for
-`assay.platform.release`.
+Knows how a release directory travels to and from a store, and that a node's cache of it may be damaged. What a release
+is made of, and whether it is sound, is for `assay.platform.release`.
 """
 
+import fcntl
 import shutil
 import tempfile
 from pathlib import Path
@@ -27,17 +28,26 @@ def keep_release(store: Store, release: Release) -> None:
 
 
 def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
-    """The release `release_id` as the store keeps it, verified; from a bucket it is copied to this node once.
+    """The release `release_id` as the store keeps it, verified; from a bucket it is copied to this node once, and again
+    when that copy is found damaged.
 
     Raises:
         ReleaseError: the store does not have it, or its files are not what they were.
     """
     place = parse_uri(f"{store}/releases/{release_id}")
-    directory = Path(place.key)
-    if place.is_s3:
-        directory = Path(tempfile.gettempdir()) / "assay-releases" / release_id
-        if not (directory / RELEASE_FILE).is_file():
-            _download(storage, place.uri, directory)
+    if not place.is_s3:
+        return _load(Path(place.key), release_id)
+    cache = Path(tempfile.gettempdir()) / "assay-releases" / release_id
+    try:
+        if not (cache / RELEASE_FILE).is_file():
+            _download(storage, place.uri, cache)
+        return _load(cache, release_id)
+    except (ReleaseError, OSError):
+        # Cleaners of temporary folders and full disks leave half a copy. What the store has decides.
+        return _heal(storage, place.uri, cache, release_id)
+
+
+def _load(directory: Path, release_id: str) -> Release:
     release = Release.load(directory)
     if release.id != release_id:
         raise ReleaseError(
@@ -49,24 +59,42 @@ def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
     return release
 
 
+def _heal(storage: Storage, base: str, cache: Path, release_id: str) -> Release:
+    """Throw this node's copy away and make another. One process at a time: the next one finds it whole."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with (cache.parent / f".{release_id}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            return _load(cache, release_id)
+        except (ReleaseError, OSError):
+            shutil.rmtree(cache, ignore_errors=True)
+        _download(storage, base, cache)
+        return _load(cache, release_id)
+
+
 def _download(storage: Storage, base: str, cache: Path) -> None:
     """Fill a folder aside, then name it: processes of one node that race for it all win."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=cache.parent))
-    (aside / RELEASE_FILE).write_bytes(_part(storage, base, RELEASE_FILE))
-    for entry in ReleaseManifest.read(aside).files:
-        target = aside / entry.path
-        if not target.resolve().is_relative_to(aside.resolve()):
+    try:
+        _fill(storage, base, aside)
+        aside.rename(cache)
+    except OSError:  # another process named its copy first, which is as good
+        if not (cache / RELEASE_FILE).is_file():
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _fill(storage: Storage, base: str, folder: Path) -> None:
+    (folder / RELEASE_FILE).write_bytes(_part(storage, base, RELEASE_FILE))
+    for entry in ReleaseManifest.read(folder).files:
+        target = folder / entry.path
+        if not target.resolve().is_relative_to(folder.resolve()):
             fix = "do not use it: a path like this is not made by Assay"
             raise ReleaseError("a release names a file outside itself", where=base, why=entry.path, fix=fix)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(_part(storage, base, entry.path))
-    try:
-        aside.rename(cache)
-    except OSError:  # another process named it first; its copy is as good
-        shutil.rmtree(aside)
-        if not (cache / RELEASE_FILE).is_file():
-            raise
 
 
 def _part(storage: Storage, base: str, name: str) -> bytes:

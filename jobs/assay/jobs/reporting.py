@@ -9,10 +9,13 @@ from typing import Any
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
+from assay.jobs.forgotten import unerased
 from assay.jobs.gallery import make_gallery
+from assay.jobs.manifest import generations
 from assay.jobs.page import render_page
 from assay.jobs.release_copy import fetch_release
 from assay.jobs.report import ReportInputs, collect_report
+from assay.jobs.report_trace import leave_trace
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
 from assay.platform.faults import Fault
@@ -30,6 +33,7 @@ class ReportSpec(Spec):
     store: str = Field(kw_only=False, description="the store")
     out: Path = Field(Path("report.html"), description="the HTML file; report.json is written beside it")
     run: str | None = Field(None, description="run to report on; unset: the latest")
+    trace: bool = Field(True, description="say in the store where the report lies, so that `assay forget` finds it")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of store and source")
 
 
@@ -51,28 +55,40 @@ def report(spec: ReportSpec) -> ReportFacts:
 
     Raises:
         SpecError: there is no store, or no such run.
+        CommitError: an erasure is under way or was cut off.
         StorageError: committed rows cannot be read, or the report cannot be written.
     """
     storage = Storage(spec.storage)
     store = Store.open(storage, spec.store)
+    facts = spec.out.with_suffix(".json")
+    with unerased(store):  # an erasure that begins after this finds the trace
+        data = collect_report(_inputs(store, *_subject(store, spec)))
+        page = render_page(data, make_gallery(data, lambda uri, etag: _picture(storage, uri, etag))).encode()
+        files = {spec.out: page, facts: data.model_dump_json(indent=1).encode()}
+        if spec.trace:
+            leave_trace(store, data, files)
+    for path, content in files.items():
+        storage.write(str(path.absolute()), content)
+    return ReportFacts(
+        html=str(spec.out),
+        json_file=str(facts),
+        html_bytes=len(page),
+        images=data.images,
+        labels={name: label.flagged for name, label in data.labels.items()},
+    )
+
+
+def _subject(store: Store, spec: ReportSpec) -> tuple[Release, dict[str, Any]]:
+    """The release and the record of the run that is reported on."""
     record = store.run(spec.run)
     if record is None:
         raise SpecError(
             "no such run", where=store.shown, why=f"run {spec.run or 'latest'}", fix="run `assay backfill` first"
         )
-    release = fetch_release(storage, store.uri, str(record["release"]))
-    data = collect_report(_inputs(store, release, record))
-    page = render_page(data, make_gallery(data, lambda uri, etag: _picture(storage, uri, etag)))
-    facts = spec.out.with_suffix(".json")
-    storage.write(str(spec.out.absolute()), page.encode())
-    storage.write(str(facts.absolute()), data.model_dump_json(indent=1).encode())
-    return ReportFacts(
-        html=str(spec.out),
-        json_file=str(facts),
-        html_bytes=len(page.encode()),
-        images=data.images,
-        labels={name: label.flagged for name, label in data.labels.items()},
-    )
+    planned = sum(generation.images for generation in generations(store))
+    # What was forgotten since the run is no longer planned; what was planned since is not the run's.
+    record = {**record, "planned": min(record.get("planned") or planned, planned)}
+    return fetch_release(store.storage, store.uri, str(record["release"])), record
 
 
 def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInputs:

@@ -6,7 +6,8 @@ Knows facts only; reads no row of observations or verdicts.
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.done import DoneShards
-from assay.jobs.manifest import generations
+from assay.jobs.forgotten import erasures
+from assay.jobs.manifest import emptied_shards, generations
 from assay.jobs.store import Store
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
@@ -31,6 +32,10 @@ class StatusFacts(BaseModel):
     shards: int
     shards_done: int
     generations: int
+    forgotten: int
+    """Images that `assay forget` erased, all in all."""
+    erasing: bool
+    """Whether an erasure is under way, or was cut off."""
     run: str | None
     state: str | None
     """Of the latest run: running, interrupted, failed, done. A killed run says `running` with an old `written`."""
@@ -50,17 +55,20 @@ def status(spec: StatusSpec) -> StatusFacts:
     known = generations(store)
     observed, verdicts = store.observations.files(), store.verdicts.files()
     judged: dict[str, int] = {}
+    done = DoneShards.of(observed)
     for file in verdicts:
         key = "/".join(file.partition.values())
         judged[key] = judged.get(key, 0) + file.rows
-    latest = store.run() or {}
+    latest, emptied = store.run() or {}, emptied_shards(known)
     return StatusFacts(
         planned=sum(generation.images for generation in known),
         observed=sum(file.rows for file in observed),
         judged=judged,
-        shards=sum(generation.shards for generation in known),
-        shards_done=len(DoneShards.of(observed)),
-        generations=len(known),
+        shards=sum(generation.shards for generation in known) - len(emptied),
+        shards_done=len(done) - sum(shard in done for shard in emptied),
+        generations=sum(generation.shards > 0 for generation in known),
+        forgotten=sum(erasure.counts.images for erasure in erasures(store)),
+        erasing=store.is_half_erased(),
         run=latest.get("run"),
         state=latest.get("state"),
         written=latest.get("written"),

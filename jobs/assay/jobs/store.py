@@ -6,6 +6,8 @@
     STORE/observations, STORE/verdicts    Delta tables (`ledger.py`)
     STORE/runs/RUN.json                   one record per run
     STORE/lease/…                         who may change it now (`lease.py`)
+    STORE/forgotten/…                     what must not come back (`forgotten.py`)
+    STORE/reports/…                       where reports were written (`report_trace.py`)
 
 Knows the layout and refuses stores it must not touch. Does not know how rows come to be.
 """
@@ -13,6 +15,7 @@ Knows the layout and refuses stores it must not touch. Does not know how rows co
 import json
 import os
 import re
+import shlex
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,14 +26,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assay.jobs.delta_log import DeltaLedger
 from assay.jobs.lease import Lease, take_lease
-from assay.platform.errors import SpecError, StorageError, StoreVersionError
+from assay.jobs.ledger import APP_EPOCH
+from assay.platform.errors import CommitError, SpecError, StorageError, StoreVersionError
 from assay.platform.rows import OBSERVATIONS, SCHEMA_VERSION, VERDICT_PARTITIONS, VERDICTS
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 from assay.platform.uris import parse_uri
 
-OBSERVATION_CODE = 1
+OBSERVATION_CODE = 2
 """Raised when the pixels the encoder sees, and so embeddings, change with the code."""
+
+
+INTENT = ("forgotten", "intent.json")
+"""Where an erasure says that it was begun; gone when it is done."""
 
 
 class PlacesSpec(Spec):
@@ -151,20 +159,20 @@ class Store:
                 why=str(error),
                 fix="restore store.json, or use another store",
             ) from error
-        if facts.schema_version > SCHEMA_VERSION:
+        if facts.schema_version != SCHEMA_VERSION:
+            newer = facts.schema_version > SCHEMA_VERSION
             raise StoreVersionError(
-                "this store was written by a newer Assay",
+                f"this store was written by {'a newer' if newer else 'an older'} Assay",
                 where=where,
                 why=f"schema version {facts.schema_version}, this Assay knows {SCHEMA_VERSION}",
-                fix="upgrade Assay, or use another store",
+                fix=f"{'upgrade Assay' if newer else 'use the Assay that wrote it'}, or use another store",
             )
         return True
 
     def size_of(self, name: str) -> int | None:
         """The size of a file in the store, or None when it is not there."""
-        fs, path = self.storage.arrow(self.path(name))
-        info = fs.get_file_info(path)
-        return int(info.size) if info.is_file else None
+        found = self.storage.facts(self.path(name))
+        return None if found is None else found.size
 
     def binding(self) -> Binding | None:
         """What the store's observations are made with; None before the first backfill."""
@@ -204,16 +212,41 @@ class Store:
         self.storage.write(self.path("binding.json"), wanted.model_dump_json(indent=1).encode(), if_absent=True)
         self.check_binding(wanted)
 
+    def is_half_erased(self) -> bool:
+        """Whether an erasure is under way, or was cut off before its end."""
+        return self.storage.read(self.path(*INTENT)) is not None
+
+    def refuse_half_erased(self) -> None:
+        """Refuse to tell or change anything while some of what is erased is there and some is not.
+
+        Raises:
+            CommitError: an erasure is under way, or was cut off.
+        """
+        if self.is_half_erased():
+            raise CommitError(
+                "this store is being made to forget something",
+                where=self.shown,
+                why="an erasure is under way, or was cut off before its end",
+                fix=f"wait for it; if it runs no more, finish it: assay forget --store {shlex.quote(self.shown)}",
+            )
+
     @contextmanager
-    def hold(self, purpose: str, tell: Callable[[str], None] = lambda _line: None) -> Iterator[Lease]:
+    def hold(
+        self, purpose: str, tell: Callable[[str], None] = lambda _line: None, *, erasing: bool = False
+    ) -> Iterator[Lease]:
         """Be the one driver of this store: under its lease, with both tables made and fenced.
 
         What was read of the tables before may be old; read again.
 
         Raises:
             FencedError: another driver has the store.
+            CommitError: an erasure was cut off; only who comes to finish it (`erasing`) may have the store.
         """
-        with take_lease(self.storage, self.path("lease"), purpose, now(), tell) as lease:
+        # Tables remember the highest epoch that ever fenced them, also when the folder of leases is lost.
+        fenced = max(ledger.log.number(APP_EPOCH) for ledger in (self.observations, self.verdicts))
+        with take_lease(self.storage, self.path("lease"), purpose, now(), tell, fenced) as lease:
+            if not erasing:
+                self.refuse_half_erased()
             for ledger in (self.observations, self.verdicts):
                 ledger.create()
                 ledger.fence(lease.epoch)
@@ -227,12 +260,24 @@ class Store:
     def run(self, name: str | None = None) -> dict[str, Any] | None:
         """The record of a run, or of the one that wrote last; None when there is none."""
         if name is None:
-            pointer = self.storage.read(self.path("runs", "latest.json"))
+            pointer = self._record("latest")
             if pointer is None:
                 return None
-            name = json.loads(pointer)["run"]
-        data = self.storage.read(self.path("runs", f"{name}.json"))
-        return None if data is None else dict(json.loads(data))
+            name = str(pointer.get("run"))
+        return self._record(name)
+
+    def _record(self, name: str) -> dict[str, Any] | None:
+        where = self.path("runs", f"{name}.json")
+        data = self.storage.read(where)
+        try:
+            return None if data is None else dict(json.loads(data))
+        except (ValueError, TypeError) as error:
+            raise StoreVersionError(
+                "a run record cannot be read",
+                where=where,
+                why=str(error),
+                fix="remove that object: the rows do not depend on it, and the next backfill writes a new one",
+            ) from error
 
 
 def _refuse_odd_name(name: str, where: str) -> None:

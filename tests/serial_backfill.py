@@ -1,0 +1,74 @@
+"""The whole backfill in one process, without Ray: planner, stages, ledgers and committer are the product's; only the
+pools are a loop. For tests that run it hundreds of times, each in a process of its own that is forked from one which
+has imported everything and connected to nothing.
+"""
+
+import multiprocessing
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import assay.jobs.backfill as job
+from assay.jobs import pipeline
+from assay.jobs.pipeline import Cluster, MakeStage
+from assay.jobs.work import Receipt, Work
+from assay.platform.errors import AssayError
+from tests.conftest import Silent
+
+
+@contextmanager
+def _alone(_spec: object) -> Iterator[Cluster]:
+    yield Cluster(cpus=2, gpus=0, nodes=1, memory_gib=1)
+
+
+class _OneByOne:
+    """Shards in the order they come, each through both stages."""
+
+    def __init__(
+        self, work: Iterable[Work], look: MakeStage, judge: MakeStage, _pools: object, _stall_s: float
+    ) -> None:
+        self.work, self.look, self.judge = work, look, judge
+
+    def __iter__(self) -> Iterator[Receipt]:
+        looking, judging = self.look(), self.judge()
+        for one in self.work:
+            receipt = judging(looking(one.row()))
+            yield Receipt.model_validate_json(receipt["receipt"][0].as_py())
+
+    def trouble(self, _quiet_s: float) -> AssayError | None:
+        return None
+
+
+def run(settings: dict[str, Any], told: str) -> None:
+    """Run one backfill; what goes wrong is written to the file `told`, and the exit code is the product's."""
+    pipeline.joined = _alone  # type: ignore[assignment]  # nobody to join
+    job.Flow = _OneByOne  # type: ignore[assignment,attr-defined]  # the loop, not Ray
+    try:
+        job.backfill(job.BackfillSpec.model_validate(settings), Silent(), threading.Event(), "assay backfill …")
+    except AssayError as error:
+        Path(told).write_text(str(error))
+        sys.exit(error.exit_code)
+
+
+class ForkServer:
+    """Starts such processes in a few milliseconds each."""
+
+    def __init__(self) -> None:
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["tests.serial_backfill"])
+
+    def start(self, settings: dict[str, Any], told: Path) -> ForkServerProcess:
+        """A backfill under way."""
+        process = self._context.Process(target=run, args=(settings, str(told)))
+        process.start()
+        return process
+
+    def finish(self, settings: dict[str, Any], told: Path) -> None:
+        """A backfill from its start to its good end."""
+        process = self.start(settings, told)
+        process.join(120)
+        assert process.exitcode == 0, (process.exitcode, told.read_text() if told.exists() else "")
