@@ -219,6 +219,12 @@ def test_groups_cover_whole_segments_without_gaps(pieces: list[tuple[int, int, b
     assert len(seen) == len(set(seen))
 
 
+def test_shards_that_were_emptied_are_no_gap() -> None:
+    files = [DataFile(f"f{shard}", 1, 1, shard, shard, "a", "b", {}) for shard in (0, 1, 3)]
+    assert list(groups_of(files, 4, 12)) == []
+    assert list(groups_of(files, 4, 12, emptied=frozenset({2}))) == [files]
+
+
 def test_the_whole_job_goes_on_over_compacted_tables(tmp_path: Path, release_dir: Path) -> None:
     """Verified, judged under another policy, grown, and retried; compacted before each."""
     pictures = write_pictures(tmp_path / "bucket", 15)

@@ -24,7 +24,7 @@ from assay.platform.storage import Storage, StorageSpec
 from tests.ray_cluster import ROOT, RayCluster, kill_dead
 
 POOLS = Pools(Pool(1, 1, 0.5), Pool(1, 1, 0.5))
-STALL_S = 60.0
+STALL_S = 40.0
 """Long enough for actors to start on a busy machine."""
 
 
@@ -195,9 +195,10 @@ def run(ray_session: str) -> Run:
     def start(count: int, judge: MakeStage, stall_s: float) -> tuple[set[int], AssayError | None]:
         code = f"from tests.jobs.test_elastic import tell; tell({count}, '{judge.__name__}', {stall_s})"
         command = [sys.executable, "-c", code]
-        over = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
-        assert over.returncode == 0, over.stderr
-        told = json.loads(over.stdout.strip().splitlines()[-1])
+        said = subprocess.run(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=280
+        ).stdout
+        told = json.loads(said.decode().strip().splitlines()[-1])
         failure = told["failure"] and Failure.model_validate(told["failure"]).error()
         return set(told["done"]), failure
 

@@ -80,7 +80,7 @@ def backlog_of(
         judge=judge,
         retry=retry,
         observed=files,
-        judged={shard: [file for file in verdicts if file.first_shard <= shard <= file.last_shard] for shard in retry},
+        judged=_all_by_shard(verdicts, frozenset(retry)),
         rows_done=done_rows,
         rows=planned - done_rows + sum(files[shard].rows for shard in again),
     )
@@ -88,6 +88,14 @@ def backlog_of(
 
 def _by_shard(files: list[DataFile], wanted: frozenset[int]) -> dict[int, DataFile]:
     return {shard: file for file in files for shard in range(file.first_shard, file.last_shard + 1) if shard in wanted}
+
+
+def _all_by_shard(files: list[DataFile], wanted: frozenset[int]) -> dict[int, list[DataFile]]:
+    found: dict[int, list[DataFile]] = {shard: [] for shard in wanted}
+    for file in files:
+        for shard in wanted.intersection(range(file.first_shard, file.last_shard + 1)) if wanted else ():
+            found[shard].append(file)
+    return found
 
 
 def _faulted(store: Store) -> dict[int, tuple[ImageRef, ...]]:

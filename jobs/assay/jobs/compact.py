@@ -17,6 +17,7 @@ from assay.jobs.datafile import JUDGED, OBSERVED, FileWriter, Layout, read_by_sh
 from assay.jobs.delta_log import DeltaLedger
 from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
+from assay.jobs.manifest import emptied_shards, generations
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError
 from assay.platform.spec import Spec
@@ -74,9 +75,9 @@ def compact(spec: CompactSpec, tell: Callable[[str], None] = lambda _line: None)
     store = Store.open(Storage(spec.storage), spec.store)
     written: list[DataFile] = []
     with store.hold("assay compact", tell) as lease:
-        before = _num_files(store)
+        before, emptied = _num_files(store), emptied_shards(generations(store))
         for table in tables_of(store):
-            for group in groups_of(table.ledger.files(), spec.segment_shards, spec.max_bytes):
+            for group in groups_of(table.ledger.files(), spec.segment_shards, spec.max_bytes, emptied):
                 lease.check()
                 written.append(_join(store, table, group))
         return CompactFacts(
@@ -109,9 +110,12 @@ def wide_files(table: Table, shards: Collection[int]) -> list[DataFile]:
     return [file for file in wide if not wanted.isdisjoint(range(file.first_shard, file.last_shard + 1))]
 
 
-def groups_of(files: Iterable[DataFile], segment_shards: int, max_bytes: int) -> Iterator[list[DataFile]]:
+def groups_of(
+    files: Iterable[DataFile], segment_shards: int, max_bytes: int, emptied: Collection[int] = ()
+) -> Iterator[list[DataFile]]:
     """Files that shall become one: of one partition and one complete segment, following on each other without a gap,
-    and not greater together than `max_bytes`.
+    and not greater together than `max_bytes`. Shards that were `emptied` by `assay forget` have no file, and are no
+    gap.
 
     Raises:
         ConservationError: two files of a partition hold the same shard.
@@ -122,8 +126,10 @@ def groups_of(files: Iterable[DataFile], segment_shards: int, max_bytes: int) ->
             segment = file.first_shard // segment_shards
             if file.last_shard // segment_shards == segment:
                 segments.setdefault((partition, segment), []).append(file)
-    for members in segments.values():
-        if len(DoneShards.of(members)) == segment_shards:
+    for (_, segment), members in segments.items():
+        done = DoneShards.of(members)
+        shards = range(segment * segment_shards, (segment + 1) * segment_shards)
+        if all(shard in done or shard in emptied for shard in shards):
             yield from (group for group in _fill(members, max_bytes) if len(group) > 1)
 
 

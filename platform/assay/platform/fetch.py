@@ -53,7 +53,10 @@ def _fetch_file(place: Location, ref: ImageRef, max_bytes: int) -> bytes | Fault
                 return Fault(FaultKind.CHANGED, "size, time or inode differ from the listing")
             if facts.st_size > max_bytes:
                 return Fault(FaultKind.TOO_LARGE, f"{facts.st_size} bytes, budget {max_bytes}")
-            return file.read(max_bytes + 1)
+            data = file.read(max_bytes + 1)
+            if file_etag(os.fstat(file.fileno())) != file_etag(facts) or len(data) != facts.st_size:
+                return Fault(FaultKind.CHANGED, "written to while it was read")
+            return data
     except FileNotFoundError:
         return Fault(FaultKind.GONE)
     except IsADirectoryError:
