@@ -9,7 +9,10 @@ import itertools
 import math
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NoReturn
 
 from pydantic import Field
 
@@ -65,7 +68,33 @@ def backfill(spec: BackfillSpec, watcher: Watcher, stop: threading.Event, comman
         Interrupted: `stop` was set; what was received is committed.
         AssayError: the job cannot go on; what is committed stays.
     """
-    store, run = _prepare(spec, watcher, time.monotonic())
+    store = Store.attach(Storage(spec.storage), spec.store)
+    with _in_a_hurry_after(stop, store.storage):
+        return _run(store, spec, watcher, stop, command)
+
+
+@contextmanager
+def _in_a_hurry_after(stop: threading.Event, storage: Storage) -> Iterator[None]:
+    """Whoever stops the job does not wait for a store that is away."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.25):
+            if stop.is_set():
+                storage.patience.hurry()
+                return
+
+    watching = threading.Thread(target=watch, name="stop", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watching.join()
+
+
+def _run(store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Event, command: str) -> BackfillFacts:
+    run = _prepare(store, spec, watcher, time.monotonic())
     run.command = command
     if run.backlog.shards:
         with store.hold(command or run.name, watcher.noticed) as lease:
@@ -90,11 +119,10 @@ def _finish(store: Store, run: Run, stop: threading.Event) -> BackfillFacts:
     return run.facts("done")
 
 
-def _prepare(spec: BackfillSpec, watcher: Watcher, began: float) -> tuple[Store, Run]:
+def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -> Run:
     """Everything that can be found wrong before a cluster starts is found here."""
     release = resolve_release(spec.release)
     policy = release.policy(spec.policy).name
-    store = Store.attach(Storage(spec.storage), spec.store)
     binding = Binding(
         encoder=release.manifest.encoder.digest,
         dim=release.manifest.encoder.dim,
@@ -106,7 +134,7 @@ def _prepare(spec: BackfillSpec, watcher: Watcher, began: float) -> tuple[Store,
     store.bind(binding)
     run = Run(new_run(), spec, release, policy, listing, Backlog.nothing(), began)
     run.backlog = _backlog(store, run, spec)
-    return store, run
+    return run
 
 
 def _backlog(store: Store, run: Run, spec: BackfillSpec) -> Backlog:
@@ -174,6 +202,23 @@ class _Job:
 
     def _take(self, arrivals: Arrivals, committer: Committer) -> None:
         """Take receipts as they come and commit in time, also while none comes; at the end commit what is held."""
+        try:
+            failure = self._commit_as_they_come(arrivals, committer)
+        finally:  # also when a commit fails: Ray taken from under a pipeline that goes on may never let the process end
+            arrivals.leave()
+        failure = failure or arrivals.error
+        if failure is not None:
+            self._fail(failure)
+
+    def _fail(self, failure: AssayError) -> NoReturn:
+        """Record that the run failed, and raise why; also when it cannot be recorded."""
+        try:
+            self.store.write_run(self.run.name, self.run.record("failed"))
+        except AssayError as unwritten:
+            raise failure from unwritten
+        raise failure
+
+    def _commit_as_they_come(self, arrivals: Arrivals, committer: Committer) -> AssayError | None:
         failure: AssayError | None = None
         for receipt in arrivals:
             if receipt is not None and receipt.failure is not None:
@@ -187,11 +232,7 @@ class _Job:
             if self.stop.is_set():
                 break
         self._commit(committer)
-        arrivals.leave()
-        failure = failure or arrivals.error
-        if failure is not None:
-            self.store.write_run(self.run.name, self.run.record("failed"))
-            raise failure
+        return failure
 
     def _commit(self, committer: Committer) -> None:
         self.lease.check()

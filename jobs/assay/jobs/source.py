@@ -19,7 +19,7 @@ from pydantic import Field
 from assay.platform.errors import ManifestError
 from assay.platform.fetch import file_etag
 from assay.platform.listing import list_objects
-from assay.platform.refusals import CREDENTIAL_CODES, REQUEST_ERRORS, error_code, job_error
+from assay.platform.refusals import CREDENTIAL_CODES, REQUEST_ERRORS, Trouble, error_code, job_error, trouble_of
 from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage
@@ -161,6 +161,20 @@ def _look_up(storage: Storage, uris: Sequence[str]) -> Iterator[ImageRef]:
         yield from pool.map(lambda uri: _look(storage, uri), uris)
 
 
+def _head(storage: Storage, place: Location) -> dict[str, Any]:
+    def ask() -> dict[str, Any]:
+        return storage.request(lambda client: client.head_object(Bucket=place.bucket, Key=place.key), place=place)
+
+    try:
+        return ask()
+    except botocore.exceptions.ClientError as error:
+        # The refusal of a HEAD has no reason. This request hears it, and waits if it passes.
+        _refuse_what_concerns_all(storage, place)
+        if trouble_of(error) is not Trouble.DENIED:
+            raise
+        return ask()
+
+
 def _look(storage: Storage, uri: str) -> ImageRef:
     place = parse_uri(uri)
     if not place.is_s3:
@@ -170,9 +184,8 @@ def _look(storage: Storage, uri: str) -> ImageRef:
             return ImageRef(uri, "", 0)
         return ImageRef(uri, file_etag(facts), facts.st_size)
     try:
-        head = storage.request(lambda client: client.head_object(Bucket=place.bucket, Key=place.key))
+        head = _head(storage, place)
     except botocore.exceptions.ClientError:
-        _refuse_what_concerns_all(storage, place)
         return ImageRef(uri, "", 0)
     except REQUEST_ERRORS as error:
         raise job_error(error, place) from error
