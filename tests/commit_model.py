@@ -101,10 +101,11 @@ class World:
         for one in judged:
             assert self.files[one.path].source == sources.get(one.first_shard), "a verdict of rows that are not there"
 
-    def check_complete(self) -> None:
-        """All is done."""
+    def check_complete(self, versions: tuple[int, int] | None = None) -> None:
+        """All is done; or was, at these versions of the two tables."""
         self.check()
-        for found in (_visible(self.observations), _visible(self.verdicts)):
+        for number, table in enumerate((self.observations, self.verdicts)):
+            found = _visible(table if versions is None else table[: versions[number] + 1])
             assert sorted(one.first_shard for one in found) == list(SHARDS), "shards are lost"
 
 
@@ -136,6 +137,11 @@ class Driver:
         self.done = False
         self.lease: lease_module.Lease | None = None
         world.drivers.append(self)
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """The versions of both tables that it saw last. A later driver may have begun to replace rows since."""
+        return self.store.observations.version, self.store.verdicts.version
 
     @property
     def over(self) -> bool:

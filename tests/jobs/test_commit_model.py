@@ -103,7 +103,7 @@ class Drivers(RuleBasedStateMachine):
     def check_end(self, driver: Driver) -> None:
         """Who says done is right; who fails says why."""
         if driver.done:
-            self.world.check_complete()
+            self.world.check_complete(driver.versions)
         if isinstance(driver.outcome, ConservationError):
             assert self.world.vanished, driver.outcome
 

@@ -205,6 +205,7 @@ def run(ray_session: str) -> Run:
     return start
 
 
+@pytest.mark.nightly
 def test_what_does_not_hang_comes_back_whole(run: Run) -> None:
     assert run(20, answers, STALL_S) == (set(range(20)), None)
 
@@ -218,6 +219,7 @@ def test_a_shard_that_hangs_is_named_with_its_process(run: Run) -> None:
     assert "(process " in error.where
 
 
+@pytest.mark.nightly
 def test_an_encoder_that_always_crashes_while_it_loads_ends_the_job(run: Run) -> None:
     done, error = run(4, crashes, 250)
     assert not done
@@ -225,6 +227,7 @@ def test_an_encoder_that_always_crashes_while_it_loads_ends_the_job(run: Run) ->
     assert error.what == "an actor of the judge stage is killed each time it starts"
 
 
+@pytest.mark.nightly
 def test_an_error_while_an_encoder_loads_arrives_as_itself(run: Run) -> None:
     done, error = run(4, refused, 250)
     assert not done
@@ -248,6 +251,7 @@ def taken_cpus(ray_session: str) -> Iterator[None]:
     remove_placement_group(held)
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("taken_cpus")
 def test_actors_without_a_place_are_named_with_what_they_wait_for(run: Run) -> None:
     done, error = run(4, answers, 15)

@@ -174,7 +174,7 @@ def outlasted(bench: Bench, fault: str, seconds: float) -> None:
     print(f"{fault} for {seconds} s: took {took_s:.1f} s, {len(bench.proxy.asked) - asked} requests")
 
 
-@pytest.mark.parametrize("fault", ["expired", "away"])
+@pytest.mark.parametrize("fault", ["expired", pytest.param("away", marks=pytest.mark.nightly)])
 def test_a_job_outlasts_a_trouble_of_the_whole_store(bench: Bench, fault: str) -> None:
     outlasted(bench, fault, 6)
 
