@@ -14,7 +14,8 @@ from typing import Any
 
 import assay.jobs.backfill as job
 from assay.jobs import pipeline
-from assay.jobs.pipeline import Cluster, MakeStage
+from assay.jobs.pipeline import MakeStage
+from assay.jobs.pools import Cluster
 from assay.jobs.work import Receipt, Work
 from assay.platform.errors import AssayError
 from tests.conftest import Silent

@@ -58,6 +58,13 @@ def data_file(
     return DataFile(written.path, written.size, rows, numbers[0], numbers[-1], *ends, partition or {})
 
 
+def established(place: Path | str, storage: Storage | None = None) -> Store:
+    """A store without tables."""
+    store = Store.attach(storage or Storage(), str(place))
+    store.establish()
+    return store
+
+
 def new_store(storage: Storage, where: Path | str) -> Store:
     """A store with empty tables."""
     store = Store.attach(storage, str(where))

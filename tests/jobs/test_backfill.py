@@ -12,8 +12,8 @@ from deltalake import DeltaTable
 
 from assay.jobs.backfill import BackfillSpec, _decoders, backfill
 from assay.jobs.backlog import Backlog
-from assay.jobs.pipeline import Cluster, Pool, Pools
 from assay.jobs.plan import PlanFacts
+from assay.jobs.pools import Cluster, Pool, Pools
 from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
 from assay.jobs.work import Receipt

@@ -17,7 +17,8 @@ import pytest
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from assay.jobs.arrivals import Arrivals
-from assay.jobs.pipeline import ClusterSpec, Flow, MakeStage, Pool, Pools, joined, size_pools
+from assay.jobs.pipeline import Flow, MakeStage, joined
+from assay.jobs.pools import ClusterSpec, Pool, Pools, size_pools
 from assay.jobs.work import Failure, Receipt, Task, Work
 from assay.platform.errors import AssayError, CredentialsError
 from assay.platform.storage import Storage, StorageSpec

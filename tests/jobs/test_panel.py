@@ -9,8 +9,8 @@ from rich.console import Console
 
 from assay.jobs.backlog import Backlog
 from assay.jobs.panel import Panel
-from assay.jobs.pipeline import Cluster, Pool, Pools
 from assay.jobs.plan import PlanFacts
+from assay.jobs.pools import Cluster, Pool, Pools
 from assay.jobs.work import Receipt, Task
 from assay.platform.release import Release
 

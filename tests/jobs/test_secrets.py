@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from assay.platform.other_clients import arrow_place
 from tests.conftest import S3Server, write_pictures
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
@@ -53,7 +54,7 @@ def ray_logs() -> Iterator[Path]:
 
 def contents(s3: S3Server, place: str) -> Iterator[tuple[str, bytes]]:
     """Every object below a place as it lies there, and Parquet also as its values."""
-    fs, base = s3.storage.arrow(place)
+    fs, base = arrow_place(s3.storage, place)
     for info in fs.get_file_info(pyarrow.fs.FileSelector(base, recursive=True)):
         if not info.is_file:
             continue

@@ -4,25 +4,18 @@ from typing import Any
 
 import pytest
 
-from assay.jobs.store import Binding, Store, new_run, now, probe_store
+from assay.jobs.binding import read_binding
+from assay.jobs.store import Store, new_run, now, probe_store
 from assay.platform.errors import BucketError, SpecError, StorageError, StoreVersionError
 from assay.platform.rows import SCHEMA_VERSION
 from assay.platform.storage import Storage
 from tests.conftest import S3Server
-from tests.store_doubles import tree
-
-BINDING = Binding(encoder="abc", dim=64, preprocess={"size": 32})
+from tests.store_doubles import established, tree
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "store"
-
-
-def established(place: Path | str, storage: Storage | None = None) -> Store:
-    store = Store.attach(storage or Storage(), str(place))
-    store.establish()
-    return store
 
 
 def test_opening_what_is_not_there(place: Path) -> None:
@@ -35,7 +28,7 @@ def test_opening_what_is_not_there(place: Path) -> None:
 
 def test_attaching_writes_nothing(place: Path) -> None:
     store = Store.attach(Storage(), str(place))
-    assert store.binding() is None
+    assert read_binding(store) is None
     assert store.run() is None
     assert store.observations.files() == []
     assert store.size_of("x") is None
@@ -120,56 +113,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
         established(tmp_path / "file" / "store")
     assert refusal.value.exit_code == 5
     assert tree(tmp_path) == {"file": b"in the way"}
-
-
-def test_a_binding_is_for_ever(place: Path) -> None:
-    store = established(place)
-    store.check_binding(BINDING)  # nothing to compare with yet
-    assert store.binding() is None
-    store.bind(BINDING)
-    store.bind(BINDING)
-    assert Store.open(Storage(), str(place)).binding() == BINDING
-    before = tree(place)
-    other = BINDING.model_copy(update={"encoder": "xyz", "dim": 32})
-    for refuse in (store.bind, store.check_binding):
-        with pytest.raises(StoreVersionError, match="another encoder, dim") as refusal:
-            refuse(other)
-        assert "encoder: store abc, release xyz" in refusal.value.why
-        assert "preprocess" not in str(refusal.value)
-        assert refusal.value.exit_code == 2
-    assert tree(place) == before
-
-
-@pytest.mark.parametrize(
-    "change", [{"encoder": "xyz"}, {"dim": 1}, {"preprocess": {"size": 33}}, {"code": BINDING.code + 1}]
-)
-def test_each_part_of_a_binding_binds(place: Path, change: dict[str, Any]) -> None:
-    store = established(place)
-    store.bind(BINDING)
-    with pytest.raises(StoreVersionError, match=f"another {next(iter(change))}\n"):
-        store.check_binding(BINDING.model_copy(update=change))
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b'{"encoder": "abc"}', b'{"encoder":"a","dim":1,"preprocess":{},"new":1}'])
-def test_a_binding_that_cannot_be_read(place: Path, data: bytes) -> None:
-    store = established(place)
-    (place / "binding.json").write_bytes(data)
-    with pytest.raises(StoreVersionError, match=r"binding\.json"):
-        store.check_binding(BINDING)
-    with pytest.raises(StoreVersionError):
-        store.bind(BINDING)
-    assert (place / "binding.json").read_bytes() == data
-
-
-def test_the_loser_of_a_race_to_bind_is_refused(place: Path) -> None:
-    other = BINDING.model_copy(update={"encoder": "xyz"})
-    first, second = established(place), established(place)
-    first.check_binding(BINDING)
-    second.check_binding(other)
-    first.bind(BINDING)
-    with pytest.raises(StoreVersionError):
-        second.bind(other)
-    assert first.binding() == BINDING
 
 
 class Careless(Storage):

@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from assay.platform.decoder_child import Strike
 from assay.platform.errors import AssayError
 from assay.platform.faults import FAULTS, Fault, FaultKind
-from assay.platform.guard import Guard, Strike
+from assay.platform.guard import Guard
 from assay.platform.images import Budget, Decoded, Preprocess, decode
 from tests.platform.planted_decoder import PLANTED, order
 
@@ -314,7 +315,7 @@ def test_a_decoder_that_does_not_start_ends_the_job_and_says_why(command: tuple[
 
 
 def test_a_decoder_that_never_gets_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.platform.guard.START_S", 0.2)
+    monkeypatch.setattr("assay.platform.decoder_child.START_S", 0.2)
     with (
         Guard(PREPROCESS, BUDGET, 1, (sys.executable, "-c", "import time; time.sleep(600)")) as guard,
         pytest.raises(AssayError, match="does not start") as caught,
@@ -356,7 +357,7 @@ def test_children_outlive_the_thread_that_asked_first(guard: Guard) -> None:
 PARENT = """
 import sys, threading
 from pathlib import Path
-from assay.platform.guard import Guard, Strike
+from assay.platform.guard import Guard
 from tests.platform.test_guard import BUDGET, PREPROCESS, pids, picture
 from tests.platform.planted_decoder import PLANTED, order
 

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from pydantic import SecretStr
 
 from assay.platform.errors import AssayError, BucketError, CredentialsError, StorageError
+from assay.platform.other_clients import arrow_place, delta_place, outlast
 from assay.platform.refusals import job_error
 from assay.platform.storage import Storage, StorageSpec
 from assay.platform.uris import Location
@@ -105,20 +106,20 @@ def test_one_spec_serves_three_clients(
     sink = pa.BufferOutputStream()
     pq.write_table(TABLE, sink)
     storage.write(f"{base}/one.parquet", sink.getvalue().to_pybytes())  # s3fs
-    fs, path = storage.arrow(f"{base}/one.parquet")
+    fs, path = arrow_place(storage, f"{base}/one.parquet")
     assert pq.read_table(path, filesystem=fs) == TABLE
 
-    fs, path = storage.arrow(f"{base}/two.parquet")
+    fs, path = arrow_place(storage, f"{base}/two.parquet")
     pq.write_table(TABLE, path, filesystem=fs)
     written = storage.read(f"{base}/two.parquet")
     assert written is not None
     assert pq.read_table(pa.BufferReader(written)) == TABLE
 
-    where, options = storage.delta(f"{base}/table")
+    where, options = delta_place(storage, f"{base}/table")
     table = DeltaTable.create(where, TABLE.schema, storage_options=options)
     log = f"{base}/table/_delta_log/{0:020}.json"
     assert b'"protocol"' in (storage.read(log) or b"")
-    fs, path = storage.arrow(log)
+    fs, path = arrow_place(storage, log)
     assert fs.get_file_info(path).is_file
     assert DeltaTable(where, storage_options=options).version() == table.version() == 0
 
@@ -164,8 +165,8 @@ def test_no_credentials(s3: S3Server, bucket: str) -> None:
     storage = Storage(StorageSpec(endpoint=s3.endpoint, region="us-east-1"))
     asks: list[Callable[[], object]] = [
         lambda: storage.read(f"{bucket}/x"),
-        lambda: storage.arrow(f"{bucket}/x"),
-        lambda: storage.delta(f"{bucket}/x"),
+        lambda: arrow_place(storage, f"{bucket}/x"),
+        lambda: delta_place(storage, f"{bucket}/x"),
     ]
     for ask in asks:
         with pytest.raises(CredentialsError, match="AWS_ACCESS_KEY_ID"):
@@ -178,7 +179,7 @@ def test_a_profile_that_is_not_there(fields: dict[str, object], monkeypatch: pyt
     with pytest.raises(CredentialsError, match="nobody"):
         storage.read("s3://bucket/x")
     with pytest.raises(CredentialsError, match="nobody"):
-        storage.arrow("s3://bucket/x")
+        arrow_place(storage, "s3://bucket/x")
 
 
 def test_half_a_key_pair_is_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,10 +225,10 @@ def test_an_endpoint_that_is_not_there() -> None:
         storage.read("s3://bucket/x")
     assert not isinstance(refusal.value, CredentialsError | BucketError)
     assert refusal.value.what == "cannot reach the store"
-    where, options = storage.delta("s3://bucket/table")
+    where, options = delta_place(storage, "s3://bucket/table")
     with pytest.raises(Exception, match=r"127\.0\.0\.1:9"):
         DeltaTable(where, storage_options=options)
-    fs, path = storage.arrow("s3://bucket/x")
+    fs, path = arrow_place(storage, "s3://bucket/x")
     with pytest.raises(OSError, match="bucket"):
         fs.get_file_info(path)
     assert time.monotonic() - began < 60, "the tries of all three are bounded"
@@ -439,7 +440,7 @@ def test_keys_that_change_in_a_file(s3: S3Server, bucket: str, monkeypatch: pyte
     mended.join()
     assert storage.patience.pauses == 1
     assert storage.keys()[0] == s3.access_key
-    fs, path = storage.arrow(f"{bucket}/keys")
+    fs, path = arrow_place(storage, f"{bucket}/keys")
     assert fs.get_file_info(path).is_file
 
 
@@ -449,7 +450,7 @@ def test_another_client_is_as_patient(s3: S3Server, proxy: FaultProxy, bucket: s
     storage.write(uri, b"data")
 
     def read() -> bytes:
-        fs, path = storage.arrow(uri)
+        fs, path = arrow_place(storage, uri)
         with fs.open_input_file(path) as file:
             return bytes(file.read())
 
@@ -457,14 +458,14 @@ def test_another_client_is_as_patient(s3: S3Server, proxy: FaultProxy, bucket: s
     with pytest.raises(OSError, match="ACCESS_DENIED"):
         read()
     proxy.script.append(FaultOf.DENIED)
-    assert storage.outlast(uri, read) == b"data"
+    assert outlast(storage, uri, read) == b"data"
     timer = proxy.expire_for(2)
-    assert storage.outlast(uri, read) == b"data"
+    assert outlast(storage, uri, read) == b"data"
     timer.join()
     assert storage.patience.pauses == 1
     storage.remove(uri)
     with pytest.raises(FileNotFoundError):
-        storage.outlast(uri, read)
+        outlast(storage, uri, read)
 
 
 def test_what_another_client_fails_at_for_good(tmp_path: Path, s3: S3Server, bucket: str) -> None:
@@ -474,10 +475,10 @@ def test_what_another_client_fails_at_for_good(tmp_path: Path, s3: S3Server, buc
 
     tries: list[int] = []
     with pytest.raises(ValueError, match="no Parquet"):
-        Storage().outlast(str(tmp_path), fail, (ValueError,))
+        outlast(Storage(), str(tmp_path), fail, (ValueError,))
     assert len(tries) == 1
     with pytest.raises(ValueError, match="no Parquet"):
-        Storage(s3.spec().model_copy(update={"retries": 3})).outlast(bucket, fail, (ValueError,))
+        outlast(Storage(s3.spec().model_copy(update={"retries": 3})), bucket, fail, (ValueError,))
     assert len(tries) == 1 + 3
 
 
@@ -513,11 +514,11 @@ def test_the_proxy_passes_on_what_every_client_sends(s3: S3Server, proxy: FaultP
     storage, base = through(s3, proxy), f"{bucket}/{uuid.uuid4().hex}"
     assert storage.write(f"{base}/a b+é%41", b"odd", if_absent=True)
     assert not storage.write(f"{base}/a b+é%41", b"other", if_absent=True)
-    fs, path = storage.arrow(f"{base}/large")
+    fs, path = arrow_place(storage, f"{base}/large")
     with fs.open_output_stream(path) as out:
         out.write(b"x" * 12_000_000)
     assert storage.read(f"{base}/large") == b"x" * 12_000_000
-    where, options = storage.delta(f"{base}/table")
+    where, options = delta_place(storage, f"{base}/table")
     DeltaTable.create(where, TABLE.schema, storage_options=options)
     assert DeltaTable(where, storage_options=options).version() == 0
     direct = {found.name: found.size for found in s3.storage.list(base)}

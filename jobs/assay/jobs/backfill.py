@@ -19,18 +19,20 @@ from pydantic import Field
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.arrivals import Arrivals
 from assay.jobs.backlog import Backlog, find_backlog, read_work
+from assay.jobs.binding import Binding, bind, check_binding
 from assay.jobs.committer import Committer
 from assay.jobs.compact import take_apart
 from assay.jobs.erasure import finish_erasure
 from assay.jobs.lease import Lease
 from assay.jobs.manifest import Generation, generations
-from assay.jobs.pipeline import Cluster, ClusterSpec, Flow, Pools
+from assay.jobs.pipeline import Flow
 from assay.jobs.plan import PlanSpec, plan
+from assay.jobs.pools import Cluster, ClusterSpec, Pools, size_pools
 from assay.jobs.release_copy import keep_release
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
-from assay.jobs.store import Binding, PlacesSpec, Store, new_run
+from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
 from assay.jobs.work import Work
 from assay.platform.errors import AssayError, ConservationError, Interrupted
@@ -128,10 +130,10 @@ def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -
         dim=release.manifest.encoder.dim,
         preprocess=release.preprocess.model_dump(mode="json"),
     )
-    store.check_binding(binding)
+    check_binding(store, binding)
     finish_erasure(store, watcher.noticed)
     listing = plan(store, spec.source, spec, watcher.listed)
-    store.bind(binding)
+    bind(store, binding)
     run = Run(new_run(), spec, release, policy, listing, Backlog.nothing(), began)
     run.backlog = _backlog(store, run, spec)
     return run
@@ -162,7 +164,7 @@ class _Job:
         store.write_run(run.name, run.record("running"))
         committer = self._committer()
         with ray_pipeline.joined(self.spec.cluster) as cluster:
-            pools = ray_pipeline.size_pools(cluster.cpus, cluster.gpus, self.spec.cluster)
+            pools = size_pools(cluster.cpus, cluster.gpus, self.spec.cluster)
             run.cluster = cluster
             self.watcher.started(cluster, pools)
             work = read_work(store, generations(store), run.backlog)

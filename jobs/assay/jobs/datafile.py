@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from assay.jobs.work import WrittenFile
 from assay.platform.errors import StorageError
+from assay.platform.other_clients import arrow_place
 from assay.platform.rows import OBSERVATIONS, VERDICT_FILE
 from assay.platform.storage import Storage
 from assay.platform.uris import parse_uri
@@ -123,7 +124,7 @@ def read_shard(storage: Storage, store: str, path: str, shard: int) -> pa.Table:
     """
     where = f"{store}/{OBSERVED.table}/{path}"
     try:
-        fs, place = storage.arrow(where)
+        fs, place = arrow_place(storage, where)
         return _only(place, shard, filesystem=fs)
     except (OSError, pa.ArrowException):
         # Asked again by the client that waits for a store that went away, it is whole or it is damaged.

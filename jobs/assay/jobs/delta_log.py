@@ -17,6 +17,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from assay.jobs.ledger import DataFile, Ledger, NotAcknowledgedError, Transaction
 from assay.platform.errors import StorageError, StoreVersionError
+from assay.platform.other_clients import arrow_place, delta_place, outlast
 from assay.platform.storage import Storage
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class DeltaLog:
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         """The table as first seen, or None when it does not exist. Credentials that changed since are put in place."""
-        options = self.storage.delta(self.where)[1]
+        options = delta_place(self.storage, self.where)[1]
         if self._table is not None and options == self._options:
             return self._table
         version = self._table.version() if self._table is not None else version
@@ -53,12 +54,12 @@ class DeltaLog:
     def _read(self, look: Callable[[], T]) -> T:
         """`look` at the log, as patiently as the storage is: also what a snapshot knows may be read only when asked."""
         try:
-            return self.storage.outlast(self.where, look, (DeltaError, OSError))
+            return outlast(self.storage, self.where, look, (DeltaError, OSError))
         except (DeltaError, OSError) as error:
             raise _unreadable(self.where, error) from error
 
     def _load(self, version: int | None) -> DeltaTable | None:
-        path, options = self.storage.delta(self.where)
+        path, options = delta_place(self.storage, self.where)
         has_files = False
         while True:
             try:
@@ -92,7 +93,7 @@ class DeltaLog:
         if self._open() is not None:
             return
         try:
-            self.storage.outlast(self.where, self._create, (DeltaError, OSError))
+            outlast(self.storage, self.where, self._create, (DeltaError, OSError))
         except (DeltaError, OSError) as error:
             if self._open() is None:  # else the table is there, and only its acknowledgement was lost
                 raise StorageError(
@@ -100,7 +101,7 @@ class DeltaLog:
                 ) from error
 
     def _create(self) -> None:
-        path, options = self.storage.delta(self.where)
+        path, options = delta_place(self.storage, self.where)
         DeltaTable.create(
             path,
             self.schema,
@@ -145,7 +146,7 @@ class DeltaLog:
         table = self._open()
         if table is None:
             return pyarrow.dataset.dataset(self.schema.empty_table())
-        fs, path = self.storage.arrow(self.where)
+        fs, path = arrow_place(self.storage, self.where)
         return table.to_pyarrow_dataset(filesystem=pyarrow.fs.SubTreeFileSystem(path, fs))
 
     def append(self, transaction: Transaction) -> None:

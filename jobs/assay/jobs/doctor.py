@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import assay.jobs.pipeline as ray_pipeline
-from assay.jobs.pipeline import ClusterSpec
+from assay.jobs.pools import ClusterSpec, size_pools
 from assay.jobs.store import Store, probe_store
 from assay.platform.errors import AssayError
 from assay.platform.listing import list_objects
@@ -76,7 +76,7 @@ def _machine() -> str:
 
 def _ray(spec: ClusterSpec) -> str:
     with ray_pipeline.joined(spec) as cluster:
-        pools = ray_pipeline.size_pools(cluster.cpus, cluster.gpus, spec)
+        pools = size_pools(cluster.cpus, cluster.gpus, spec)
     return (
         f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
         f"pools: look {pools.look.min}-{pools.look.max} x {pools.look.cpus:g} CPU, "

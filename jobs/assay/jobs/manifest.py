@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError, ManifestError
+from assay.platform.other_clients import arrow_place, outlast
 from assay.platform.rows import MANIFEST, ImageRef
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage
@@ -183,7 +184,7 @@ def generations(store: Store) -> list[Generation]:
         ConservationError: a number is missing or shard ranges do not follow on each other.
     """
     where = store.path("manifests")
-    found = store.storage.outlast(where, lambda: _look_into(store, where))
+    found = outlast(store.storage, where, lambda: _look_into(store, where))
     names = sorted(info.base_name for info in found if _NAME.search(info.base_name))
     known = [one for name in names if (one := _read_generation(store, name)) is not None]
     expected = 0
@@ -217,7 +218,7 @@ def refuse_unplanned(store: Store, known: list[Generation]) -> None:
 
 
 def _look_into(store: Store, where: str) -> list[pyarrow.fs.FileInfo]:
-    fs, path = store.storage.arrow(where)
+    fs, path = arrow_place(store.storage, where)
     return list(fs.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True)))
 
 
@@ -256,14 +257,14 @@ def read_rows(
 
 def _read_part(storage: Storage, where: str, shards: range | None, uris: Between | None) -> Iterator[pa.Table]:
     """Row groups, each opened anew: the next one may be asked for an hour later, with other keys."""
-    facts = storage.outlast(where, lambda: _part(storage, where, None, lambda file: file.metadata))
+    facts = outlast(storage, where, lambda: _part(storage, where, None, lambda file: file.metadata))
     for group in range(facts.num_row_groups):
         if _touches(facts, group, shards, uris):
-            yield storage.outlast(where, partial(_part, storage, where, facts, partial(_read_group, group=group)))
+            yield outlast(storage, where, partial(_part, storage, where, facts, partial(_read_group, group=group)))
 
 
 def _part(storage: Storage, where: str, facts: pq.FileMetaData | None, use: Callable[[pq.ParquetFile], T]) -> T:
-    fs, path = storage.arrow(where)
+    fs, path = arrow_place(storage, where)
     with pq.ParquetFile(path, filesystem=fs, metadata=facts) as file:
         return use(file)
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from assay.jobs.backlog import Backlog
-from assay.jobs.pipeline import Cluster, Pools
 from assay.jobs.plan import PlanFacts
+from assay.jobs.pools import Cluster, Pools
 from assay.jobs.work import Receipt
 from assay.platform.faults import OK
 from assay.platform.release import Release

@@ -19,6 +19,7 @@ from assay.jobs.extent import HIDDEN, Extent
 from assay.jobs.ledger import DataFile
 from assay.jobs.manifest import Generation, Part, read_rows
 from assay.jobs.store import Store
+from assay.platform.other_clients import arrow_place, outlast
 from assay.platform.rows import MANIFEST
 
 FILES_AT_ONCE = 8
@@ -94,11 +95,11 @@ class Redactor:
         where = f"{self.table.uri}/{file.path}"
 
         def read() -> pa.Table:
-            fs, path = self.store.storage.arrow(where)
+            fs, path = arrow_place(self.store.storage, where)
             return pq.read_table(path, filesystem=fs, schema=self.layout.schema, columns=["uri", "etag"])
 
         try:
-            rows = self.store.storage.outlast(where, read)
+            rows = outlast(self.store.storage, where, read)
         except (OSError, pa.ArrowException) as error:
             raise unreadable(self.store.uri, where, str(error)) from error
         meant = rows.filter(self.extent.mask(rows["uri"]))

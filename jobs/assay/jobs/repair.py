@@ -20,6 +20,7 @@ from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError
+from assay.platform.other_clients import arrow_place
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 
@@ -230,7 +231,7 @@ def _damage(store: Store, table: Table, file: DataFile, *, deep: bool) -> Damage
 
 def _footer_tells(store: Store, table: Table, file: DataFile) -> bool:
     """Whether the footer can be read and says what was committed."""
-    fs, path = store.storage.arrow(store.path(table.layout.table, file.path))
+    fs, path = arrow_place(store.storage, store.path(table.layout.table, file.path))
     try:
         return bool(pq.read_metadata(path, filesystem=fs).num_rows == file.rows)
     except (OSError, pa.ArrowException):

@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from assay.jobs.backlog import Backlog
-from assay.jobs.pipeline import Cluster
 from assay.jobs.plan import PlanFacts
+from assay.jobs.pools import Cluster
 from assay.jobs.store import PlacesSpec, now
 from assay.jobs.work import Receipt, Task
 from assay.platform.faults import OK

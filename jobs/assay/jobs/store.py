@@ -1,7 +1,7 @@
-"""The store: where everything Assay knows of a corpus lies, and what it is bound to.
+"""The store: where everything Assay knows of a corpus lies.
 
     STORE/store.json                      schema version; written once
-    STORE/binding.json                    encoder, preprocessing and observation code of this store; written once
+    STORE/binding.json                    what its observations are made with (`binding.py`); written once
     STORE/manifests/generation-N/…        listings (`manifest.py`)
     STORE/observations, STORE/verdicts    Delta tables (`ledger.py`)
     STORE/runs/RUN.json                   one record per run
@@ -33,10 +33,6 @@ from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 from assay.platform.uris import parse_uri
 
-OBSERVATION_CODE = 2
-"""Raised when the pixels the encoder sees, and so embeddings, change with the code."""
-
-
 INTENT = ("forgotten", "intent.json")
 """Where an erasure says that it was begun; gone when it is done."""
 
@@ -47,18 +43,6 @@ class PlacesSpec(Spec):
     source: str = Field(kw_only=False, description="folder, s3://bucket/prefix, Parquet manifest or text list of uris")
     store: str = Field(description="folder or s3://bucket/prefix that keeps what is known of the corpus")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of source and store")
-
-
-class Binding(BaseModel):
-    """What every observation of a store was made with; mixing two would compare the incomparable."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    encoder: str
-    """Digest of the encoder."""
-    dim: int
-    preprocess: dict[str, Any]
-    code: int = OBSERVATION_CODE
 
 
 class _StoreFacts(BaseModel):
@@ -173,44 +157,6 @@ class Store:
         """The size of a file in the store, or None when it is not there."""
         found = self.storage.facts(self.path(name))
         return None if found is None else found.size
-
-    def binding(self) -> Binding | None:
-        """What the store's observations are made with; None before the first backfill."""
-        where = self.path("binding.json")
-        data = self.storage.read(where)
-        try:
-            return None if data is None else Binding.model_validate_json(data)
-        except ValidationError as error:
-            raise StoreVersionError(
-                "this store's binding cannot be read",
-                where=where,
-                why=str(error),
-                fix="restore binding.json, upgrade Assay, or use another store",
-            ) from error
-
-    def check_binding(self, wanted: Binding) -> None:
-        """Refuse `wanted` if the store is bound to something else.
-
-        Raises:
-            StoreVersionError: naming what differs.
-        """
-        held = self.binding()
-        if held is None or held == wanted:
-            return
-        differing = [name for name in Binding.model_fields if getattr(held, name) != getattr(wanted, name)]
-        raise StoreVersionError(
-            "this store's observations were made with another " + ", ".join(differing),
-            where=self.shown,
-            why="; ".join(
-                f"{name}: store {getattr(held, name)}, release {getattr(wanted, name)}" for name in differing
-            ),
-            fix="use the release it was made with, or another --store",
-        )
-
-    def bind(self, wanted: Binding) -> None:
-        """Bind the store, once and for all; a race is decided by the store's conditional put."""
-        self.storage.write(self.path("binding.json"), wanted.model_dump_json(indent=1).encode(), if_absent=True)
-        self.check_binding(wanted)
 
     def is_half_erased(self) -> bool:
         """Whether an erasure is under way, or was cut off before its end."""

@@ -6,8 +6,8 @@ Knows the moments of a run. Does not know how any of them is shown.
 from typing import Protocol
 
 from assay.jobs.backlog import Backlog
-from assay.jobs.pipeline import Cluster, Pools
 from assay.jobs.plan import PlanFacts
+from assay.jobs.pools import Cluster, Pools
 from assay.jobs.work import Receipt
 from assay.platform.release import Release
 

@@ -1,8 +1,8 @@
 """The decoder as a process of its own: images come in on stdin, pixels or faults go out on stdout.
 
 Knows the limits it lives under and the messages it speaks. Does not know who asks, nor why an image is decoded.
-`guard.py` starts it, trusts none of its answers and kills it: after a crafted image this process may be anybody's.
-Hence plain bytes and JSON, never pickle. Numbers are big-endian:
+`decoder_child.py` starts it, trusts none of its answers and kills it: after a crafted image this process may be
+anybody's. Hence plain bytes and JSON, never pickle. Numbers are big-endian:
 
     settings  uint32 n, n bytes of JSON `Settings`            once, to the decoder; it answers READY
     request   uint64 n, n bytes of the stored file            to the decoder

@@ -1,7 +1,7 @@
 """The decode guard: images are decoded by children that may be killed, so a hostile one costs itself, not the job.
 
-Knows processes, pipes, deadlines and two strikes. Does not know what decoding is (`images.py`), nor where bytes come
-from. A child is trusted with nothing: it gets no secret, and what it says is read as data within bounds.
+Knows how many children there are, when one is replaced, and two strikes. Does not know how a child is asked
+(`decoder_child.py`), what decoding is (`images.py`), nor where bytes come from.
 
 Two strikes: a child that dies, hangs or runs out of memory over an image is killed, and the image is tried once more
 in a fresh one, as the first may have been killed by somebody else. The second time is the image's fault.
@@ -10,13 +10,7 @@ Not promised: a child that a crafted image has taken over can still lie about th
 same user. It cannot run code in here.
 """
 
-import fcntl
-import os
-import select
-import signal
-import subprocess
 import sys
-import time
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,13 +18,11 @@ from dataclasses import dataclass
 from queue import LifoQueue
 from typing import Self
 
-import numpy as np
-
-from assay.platform.decoder_process import HEADER, MAX_ANSWER_BYTES, READY, REQUEST, SETTINGS, Answer, Settings
+from assay.platform.decoder_child import DecoderChild, Strike
+from assay.platform.decoder_process import Settings
 from assay.platform.errors import AssayError
-from assay.platform.faults import FAULTS, Fault, FaultKind
+from assay.platform.faults import Fault
 from assay.platform.images import Budget, Decoded, Preprocess
-from assay.platform.views import MAX_VIEWS
 
 DECODER = (sys.executable, "-P", "-m", "assay.platform.decoder_process")
 """-P: a module is never taken from the folder we happen to be in."""
@@ -39,29 +31,8 @@ SOFT_SHARE, HARD_SHARE = 0.45, 0.48
 start the second one."""
 LEAST_TRY_S = 0.5
 """A try lasts this long at least, whatever the budget: a decoder that gives up at once must be able to say so."""
-START_S = 60.0
-"""A Python on a busy machine or a slow disk takes seconds to start; here it takes 0.2."""
 STARTS = 2
 """A decoder that does not start may have been killed by somebody else; that it does so again is told."""
-DYING_S = 1.0
-"""Between closing its pipes and being dead."""
-MAX_LAST_WORDS = 65_536  # bytes: what a pipe holds
-PIPE_BYTES = 2**20
-KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "LANG")
-"""All a child has of our environment: it needs to find Python and its libraries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """A try that ended without an answer: the fault it would be, and how it ended."""
-
-    kind: FaultKind
-    how: str
-
-    def after(self, first: "Strike") -> Fault:
-        """The fault of an image whose first try was no better."""
-        how = f"{self.how}, twice" if self.how == first.how else f"{first.how}, then {self.how}"
-        return Fault(self.kind, how)
 
 
 class Guard:
@@ -84,7 +55,7 @@ class Guard:
             self._free.put(place)
         # Linux ends a child with the *thread* that started it (prctl(2)); this one lives as long as we do.
         self._births = ThreadPoolExecutor(1, thread_name_prefix="decoder-births")
-        self._children: set[_Child] = set()
+        self._children: set[DecoderChild] = set()
         self._end = weakref.finalize(self, _end_all, self._children)
 
     def decode(self, data: bytes) -> Decoded | Fault:
@@ -134,16 +105,16 @@ class Guard:
             place.child = child
         return seen
 
-    def _new_child(self) -> "_Child":
+    def _new_child(self) -> DecoderChild:
         if not self._end.alive:
             raise ValueError("the guard is closed")
         return self._births.submit(self._bear).result()
 
-    def _bear(self) -> "_Child":
+    def _bear(self) -> DecoderChild:
         why = ""
         for _ in range(STARTS):
             try:
-                child = _Child(self._command, self._settings)
+                child = DecoderChild(self._command, self._settings)
             except OSError as error:
                 why = str(error)
                 continue
@@ -159,7 +130,7 @@ class Guard:
             fix="start it by hand: it should wait for input. See whether memory or processes are limited",
         )
 
-    def _bury(self, child: "_Child") -> None:
+    def _bury(self, child: DecoderChild) -> None:
         child.end()
         self._children.discard(child)
 
@@ -168,151 +139,10 @@ class Guard:
 class _Place:
     """Room for one child."""
 
-    child: "_Child | None" = None
+    child: DecoderChild | None = None
 
 
-def _end_all(children: "set[_Child]") -> None:
+def _end_all(children: set[DecoderChild]) -> None:
     for child in list(children):
         child.end()
     children.clear()
-
-
-class _Child:
-    """One decoder process and its pipes. One thread at a time."""
-
-    def __init__(self, command: Sequence[str], settings: Settings) -> None:
-        self._settings = settings
-        self._process = subprocess.Popen(  # noqa: S603  # our own module, or the caller's own command
-            command,
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        assert self._process.stderr
-        self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
-        self._errors = self._process.stderr
-        self._writable, self._readable = select.poll(), select.poll()
-        self._writable.register(self._requests, select.POLLOUT)
-        self._readable.register(self._answers, select.POLLIN)
-        for pipe in (self._requests, self._answers):
-            os.set_blocking(pipe, False)
-            if sys.platform == "linux":
-                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-    def greet(self) -> str:
-        """Wait until it is ready; the answer is empty, or why it is not."""
-        settings, deadline = self._settings.model_dump_json().encode(), time.monotonic() + START_S
-        try:
-            self._send(SETTINGS.pack(len(settings)) + settings, deadline)
-            if self._receive(len(READY), deadline) == READY:
-                self._errors.close()
-                return ""
-            why = "it spoke out of form"
-        except TimeoutError:
-            why = f"not ready in {START_S:g} s"
-        except (BrokenPipeError, EOFError):
-            why = self._death().how
-        self._process.kill()
-        return f"{why}: {self._last_words()}"
-
-    def is_idle(self) -> bool:
-        """Whether it lives and has nothing to say."""
-        return not self._readable.poll(0)
-
-    def decode(self, data: bytes, seconds: float) -> Decoded | Fault | Strike:
-        """Ask it once, for so long. After a strike it must be ended."""
-        deadline = time.monotonic() + seconds
-        try:
-            self._send(REQUEST.pack(len(data)), deadline)
-            self._send(data, deadline)
-            seen = self._answer(deadline)
-        except TimeoutError:
-            return Strike(FaultKind.TOO_SLOW, f"no answer in {seconds:.3g} s")
-        except (BrokenPipeError, EOFError):
-            return self._death()
-        except ValueError:  # pydantic's, or our own below
-            return Strike(FaultKind.DECODER_CRASHED, "answer out of form")
-        if isinstance(seen, Fault) and seen.kind is FaultKind.TOO_MUCH_MEMORY:
-            return Strike(seen.kind, seen.detail)  # perhaps the images before have left too little
-        return seen
-
-    def end(self) -> None:
-        """Kill it and leave nothing behind. Again is harmless."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe:
-                pipe.close()
-
-    def _answer(self, deadline: float) -> Decoded | Fault:
-        length, num_views = HEADER.unpack(self._receive(HEADER.size, deadline))
-        if length > MAX_ANSWER_BYTES or num_views > MAX_VIEWS:
-            raise ValueError("longer than any answer")
-        answer = Answer.model_validate_json(self._receive(length, deadline))
-        if not _is_plausible(answer, num_views):
-            raise ValueError("contradicts itself")
-        edge = self._settings.preprocess.size
-        pixels = np.empty((num_views, edge, edge, 3), np.uint8)
-        self._receive_into(pixels.reshape(-1).data, deadline)
-        return answer.seen(pixels)
-
-    def _death(self) -> Strike:
-        """How it ended, that closed its pipes."""
-        try:
-            code = self._process.wait(DYING_S)
-        except subprocess.TimeoutExpired:
-            return Strike(FaultKind.DECODER_CRASHED, "stopped listening")
-        if code == -signal.SIGKILL:  # not by us: the kernel does it, for memory
-            return Strike(FaultKind.TOO_MUCH_MEMORY, "killed by the system")
-        names = {number.value: number.name for number in signal.Signals}
-        how = f"died of {names.get(-code, -code)}" if code < 0 else f"exited with {code}"
-        return Strike(FaultKind.DECODER_CRASHED, how)
-
-    def _last_words(self) -> str:
-        """The last line a dead child wrote to stderr."""
-        lines = self._errors.read(MAX_LAST_WORDS).decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "no words")
-
-    def _send(self, data: bytes, deadline: float) -> None:
-        left = memoryview(data)
-        while left:
-            _wait(self._writable, deadline)
-            left = left[os.write(self._requests, left) :]
-
-    def _receive(self, length: int, deadline: float) -> bytearray:
-        data = bytearray(length)
-        self._receive_into(memoryview(data), deadline)
-        return data
-
-    def _receive_into(self, left: memoryview, deadline: float) -> None:
-        while left:
-            _wait(self._readable, deadline)
-            count = os.readv(self._answers, [left])
-            if not count:
-                raise EOFError
-            left = left[count:]
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    # One thread: on a node of 64 cores OpenBLAS would take gigabytes of address space for its own.
-    threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return kept | threads | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
-def _wait(poller: select.poll, deadline: float) -> None:
-    left_s = deadline - time.monotonic()
-    if left_s <= 0 or not poller.poll(left_s * 1000):
-        raise TimeoutError
-
-
-def _is_plausible(answer: Answer, num_views: int) -> bool:
-    """Whether the parts of an answer fit each other, and say what a decoder can know."""
-    if answer.fault is not None:
-        return num_views == 0 and not FAULTS[answer.fault].transient  # those are of fetching
-    whole = answer.format and answer.width and answer.height and answer.frames
-    return bool(whole) and num_views == len(answer.views) > 0

@@ -1,4 +1,4 @@
-"""Object storage: one Spec, and the s3fs, pyarrow and delta-rs clients made from it.
+"""Object storage: one Spec, and the s3fs client made from it; `other_clients.py` has pyarrow and delta-rs.
 
 Knows endpoints and regions, how often and how long a request is asked again, and whole objects. Does not know images,
 tables or what is stored; what a failed request means is in `refusals.py`. The environment is read by botocore's own
@@ -10,14 +10,13 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import botocore.exceptions
 import botocore.session
-import pyarrow.fs
 import s3fs
 from fsspec.asyn import sync
 from pydantic import Field, SecretStr
@@ -59,11 +58,9 @@ class StorageSpec(Spec):
 
 
 class Storage:
-    """The clients made from one `StorageSpec`. Cheap to make; connects when first used; picklable by its spec."""
+    """The client made from one `StorageSpec`. Cheap to make; connects when first used; picklable by its spec."""
 
     DEFAULT_REGION: ClassVar[str] = "us-east-1"
-    CLIENT_TRIES: ClassVar[int] = 5
-    """Tries of pyarrow and delta-rs, at most: each waits longer than the last, up to 20 s."""
 
     def __init__(self, spec: StorageSpec | None = None) -> None:
         self.spec = spec or StorageSpec()
@@ -218,81 +215,6 @@ class Storage:
         since = time.strftime("%H:%M:%S UTC", time.gmtime(self.patience.began))
         why = f"since {since}, for {self.spec.patience_s:g} s: {told.why}"
         raise type(told)(told.what, where=told.where, why=why, fix=f"{told.fix}, then run the same command again")
-
-    def outlast(self, uri: str, work: Callable[[], T], passing: tuple[type[Exception], ...] = (OSError,)) -> T:
-        """Run `work`, which asks the store at `uri` with another client (pyarrow, delta-rs), as patiently as a request.
-
-        `work` must call `arrow` or `delta` itself, to sign with fresh credentials, and may be run several times. Errors
-        of the types `passing` are tried again; `FileNotFoundError` is an answer.
-
-        Raises:
-            CredentialsError, StorageError: patience ended.
-        """
-        place = parse_uri(uri)
-        tries = Tries(min(self.spec.retries, self.CLIENT_TRIES))
-        while True:
-            try:
-                return work()
-            except FileNotFoundError:
-                raise
-            except passing:
-                if not place.is_s3:
-                    raise
-                self.retried["another client"] += 1
-                if tries.again(Trouble.PASSING):
-                    continue
-                # What the other client met is told in words only. Ask the same store, to hear it in codes, and wait.
-                pauses = self.patience.pauses
-                self.request(partial(first_key, place=place), place=place)
-                if self.patience.pauses == pauses:
-                    raise
-                tries = Tries(min(self.spec.retries, self.CLIENT_TRIES))
-
-    def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-        """pyarrow's file system for `uri`, and the path in it."""
-        place = parse_uri(uri)
-        if not place.is_s3:
-            return pyarrow.fs.LocalFileSystem(), place.key
-        key, secret, token = self.keys()
-        scheme, _, host = (self.endpoint or "").rpartition("://")
-        fs = pyarrow.fs.S3FileSystem(
-            access_key=key,
-            secret_key=secret,
-            session_token=token,
-            region=self.region,
-            endpoint_override=host or None,
-            scheme=scheme or "https",
-            connect_timeout=self.spec.connect_timeout_s,
-            request_timeout=self.spec.read_timeout_s,
-            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(
-                max_attempts=min(self.spec.retries, self.CLIENT_TRIES)
-            ),
-        )
-        return fs, f"{place.bucket}/{place.key}"
-
-    def delta(self, uri: str) -> tuple[str, dict[str, str]]:
-        """delta-rs's spelling of `uri` and its storage options (conditional put by etag)."""
-        place = parse_uri(uri)
-        if not place.is_s3:
-            return place.key, {}
-        key, secret, token = self.keys()
-        options = {
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
-            "AWS_REGION": self.region,
-            "aws_conditional_put": "etag",
-            "max_retries": str(min(self.spec.retries, self.CLIENT_TRIES) - 1),
-            "timeout": f"{self.spec.read_timeout_s:.0f}s",
-            "connect_timeout": f"{self.spec.connect_timeout_s:.0f}s",
-        }
-        if token or "AWS_SESSION_TOKEN" in os.environ:  # delta-rs would add the environment's to our keys
-            options["AWS_SESSION_TOKEN"] = token or ""
-        if self.endpoint:
-            options |= {
-                "AWS_ENDPOINT_URL": self.endpoint,
-                "AWS_ALLOW_HTTP": str(self.endpoint.startswith("http://")).lower(),
-            }
-        return place.uri, options
 
     def write(self, uri: str, data: bytes, *, if_absent: bool = False) -> bool:
         """Write one whole object; readers see all of it or nothing. With `if_absent`, False when another is there.

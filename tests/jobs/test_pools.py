@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.jobs.pipeline import ClusterSpec, PoolSpec, size_pools
+from assay.jobs.pools import ClusterSpec, PoolSpec, size_pools
 from assay.platform.errors import SpecError
 
 
