@@ -55,10 +55,10 @@ def driver(s3: S3Server, ray_session: str, release_dir: Path, tmp_path: Path) ->
 
 
 def wait_for_commit(store: Path, started: subprocess.Popen[str]) -> None:
-    """Until some shards are visible."""
+    """Until some shards are visible: version 0 is the table, 1 the driver's fence."""
     deadline = time.monotonic() + 150
     while time.monotonic() < deadline:
-        if (store / "verdicts" / "_delta_log" / f"{1:020d}.json").exists():
+        if (store / "verdicts" / "_delta_log" / f"{2:020d}.json").exists():
             return
         assert started.poll() is None, started.communicate()
         time.sleep(0.01)
