@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from assay.jobs.backlog import TRANSIENT, Backlog, find_backlog, read_work
-from assay.jobs.manifest import Shard, ShardSpec, generations, read_shards
+from assay.jobs.generation import generations
+from assay.jobs.manifest import Shard, ShardSpec, read_shards
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work, digest_of_keys

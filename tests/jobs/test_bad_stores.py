@@ -18,7 +18,8 @@ from assay.jobs.cli import main
 from assay.jobs.committer import Committer
 from assay.jobs.compact import CompactSpec, compact
 from assay.jobs.datafile import write_observations, write_verdicts
-from assay.jobs.manifest import ShardSpec, generations, read_shards
+from assay.jobs.generation import generations
+from assay.jobs.manifest import ShardSpec, read_shards
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.store import Store

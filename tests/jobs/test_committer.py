@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from assay.jobs.backlog import find_backlog
 from assay.jobs.committer import GROUP, WAIT_S, Committer
 from assay.jobs.datafile import write_observations, write_verdicts
+from assay.jobs.generation import generations
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import ShardSpec, cut, generations
+from assay.jobs.manifest import ShardSpec, cut
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
 from assay.jobs.work import Receipt, Task, Work, WrittenFile, digest_of_keys

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from assay.jobs.difference import SCORE_TOLERANCE, SCORED_STRIDE, _decided, count_differing
 from assay.jobs.evidence import Evidence
-from assay.jobs.manifest import Generation
+from assay.jobs.generation import Generation
 
 
 @dataclass

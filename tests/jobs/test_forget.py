@@ -25,9 +25,10 @@ from assay.jobs.datafile import write_observations, write_verdicts
 from assay.jobs.erasure import STEPS, finish_erasure
 from assay.jobs.forget import ForgetFacts, ForgetSpec, forget
 from assay.jobs.forgotten import DIGEST_BYTES, Forgotten, Key, erasures
+from assay.jobs.generation import emptied_shards, generations
 from assay.jobs.history import cut_history
 from assay.jobs.ledger import Ledger
-from assay.jobs.manifest import Shard, ShardSpec, emptied_shards, generations, read_shards
+from assay.jobs.manifest import Shard, ShardSpec, read_shards
 from assay.jobs.plan import PlanFacts, PlanSpec, plan
 from assay.jobs.report import ReportData
 from assay.jobs.report_trace import Trace, leave_trace

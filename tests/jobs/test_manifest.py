@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.jobs import manifest
-from assay.jobs.manifest import (
-    Generation,
-    ManifestWriter,
-    Shard,
-    ShardSpec,
-    cut,
-    generations,
-    read_rows,
-    read_shards,
-)
+from assay.jobs.generation import Generation, generations
+from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec, cut, read_rows, read_shards
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError, ManifestError
 from assay.platform.rows import MANIFEST, ImageRef

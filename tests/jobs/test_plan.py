@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.jobs.manifest import Shard, ShardSpec, generations, read_shards
+from assay.jobs.generation import generations
+from assay.jobs.manifest import Shard, ShardSpec, read_shards
 from assay.jobs.plan import PlanFacts, PlanSpec, plan
 from assay.jobs.store import Store
 from assay.platform.errors import BucketError, CommitError, ManifestError, SpecError, StorageError, StoreVersionError

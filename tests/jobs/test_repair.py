@@ -9,7 +9,8 @@ import pytest
 from assay.jobs.backlog import Backlog, find_backlog
 from assay.jobs.cli import main
 from assay.jobs.compact import CompactSpec, compact
-from assay.jobs.manifest import ShardSpec, generations
+from assay.jobs.generation import generations
+from assay.jobs.manifest import ShardSpec
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.repair import RepairFacts, RepairSpec, repair
 from assay.jobs.store import Store

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from assay.jobs.datafile import read_shard
-from assay.jobs.manifest import Shard, ShardSpec, generations, read_shards
+from assay.jobs.generation import generations
+from assay.jobs.manifest import Shard, ShardSpec, read_shards
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.release_copy import keep_release
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from assay.jobs.committer import Committer
 from assay.jobs.compact import CompactSpec, compact
 from assay.jobs.datafile import write_observations, write_verdicts
+from assay.jobs.generation import generations
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec, generations
+from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
 from assay.jobs.vacuum import VacuumFacts, VacuumSpec, vacuum

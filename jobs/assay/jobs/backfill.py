@@ -23,8 +23,8 @@ from assay.jobs.binding import Binding, bind, check_binding
 from assay.jobs.committer import Committer
 from assay.jobs.compact import take_apart
 from assay.jobs.erasure import finish_erasure
+from assay.jobs.generation import Generation, generations
 from assay.jobs.lease import Lease
-from assay.jobs.manifest import Generation, generations
 from assay.jobs.pipeline import Flow
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.pools import Cluster, ClusterSpec, Pools, size_pools

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assay.jobs.done import DoneShards
+from assay.jobs.generation import Generation, emptied_shards
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import Generation, emptied_shards, read_shards
+from assay.jobs.manifest import read_shards
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FAULTS

@@ -98,14 +98,16 @@ def _print(facts: BaseModel, as_json: bool, title: str) -> None:
     if as_json:
         print(facts.model_dump_json())
         return
-    table = Table(title=title, show_header=False, title_justify="left", box=None)
+    table = Table(show_header=False, box=None)
     for name, value in facts.model_dump().items():
         shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
         shown = "\n".join(map(str, shown)) if isinstance(shown, tuple) else shown
         is_count = isinstance(shown, int | float) and not isinstance(shown, bool)
         # As text, not markup: paths are data, and may have brackets.
         table.add_row(name, Text(f"{shown:,}" if is_count else str(shown)))
-    Console().print(table)
+    console = Console()
+    console.print(Text(title, style="bold"))
+    console.print(table)
 
 
 def plan(spec: Annotated[PlanCommand, _FLAT], *, as_json: AsJson = False) -> int:

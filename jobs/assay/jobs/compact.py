@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from assay.jobs.datafile import JUDGED, OBSERVED, FileWriter, Layout, read_by_shard
 from assay.jobs.delta_log import DeltaLedger
 from assay.jobs.done import DoneShards
+from assay.jobs.generation import emptied_shards, generations
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import emptied_shards, generations
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError
 from assay.platform.spec import Spec

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterator
 
 from assay.jobs.evidence import Evidence, Key, cut
-from assay.jobs.manifest import Generation
+from assay.jobs.generation import Generation
 from assay.platform.errors import StorageError
 from assay.platform.uris import relative_uri
 

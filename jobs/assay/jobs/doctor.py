@@ -79,8 +79,8 @@ def _ray(spec: ClusterSpec) -> str:
         pools = size_pools(cluster.cpus, cluster.gpus, spec)
     return (
         f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
-        f"pools: look {pools.look.min}-{pools.look.max} x {pools.look.cpus:g} CPU, "
-        f"judge {pools.judge.min}-{pools.judge.max} x {pools.judge.cpus:g} CPU {pools.judge.gpus:g} GPU"
+        f"pools: look {pools.look.span} of {pools.look.each}, "
+        f"judge {pools.judge.span} of {pools.judge.each}"
     )
 
 

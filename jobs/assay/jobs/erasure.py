@@ -27,9 +27,9 @@ from dataclasses import dataclass, field
 from assay.jobs import forgotten as memory
 from assay.jobs.extent import Extent
 from assay.jobs.forgotten import Counts, Erasure, Intent, Key
+from assay.jobs.generation import Generation, generation_file, generations, publish
 from assay.jobs.history import cut_history
 from assay.jobs.lease import Lease
-from assay.jobs.manifest import Generation, generations
 from assay.jobs.redaction import Redactor, planned_keys, redact_generation
 from assay.jobs.report_trace import remove_reports, traces_of
 from assay.jobs.store import INTENT, Store, now
@@ -129,13 +129,7 @@ def _bar(work: _Work) -> None:
         known = generations(store)
         if any(generation.source == mark for generation in known):
             return
-        first = known[-1].next_shard if known else 0
-        bar = Generation(
-            number=len(known), source=mark, root="", created=now(), listed=0, images=0, bytes=0,
-            first_shard=first, shards=0, parts=[],
-        )  # fmt: skip
-        where = store.path("manifests", bar.folder, "generation.json")
-        if store.storage.write(where, bar.model_dump_json(indent=1).encode(), if_absent=True):
+        if publish(store, Generation.empty(known, mark)):
             return
 
 
@@ -171,7 +165,7 @@ def _redact_manifests(work: _Work) -> None:
     for generation in generations(work.store):
         left = redact_generation(work.store, generation, work.intent.extent, work.intent.name)
         if left != generation:
-            where = work.store.path("manifests", generation.folder, "generation.json")
+            where = generation_file(work.store, generation)
             work.lease.beat()  # nothing fences this write
             work.store.storage.write(where, left.model_dump_json(indent=1).encode())
 

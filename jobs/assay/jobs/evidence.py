@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from assay.jobs.compact import Table, tables_of
+from assay.jobs.generation import Generation, generations
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import Generation, generations
 from assay.jobs.repair import Damage, find_damage, missing_files, sizes_of
 from assay.jobs.store import Store
 from assay.platform.errors import StorageError

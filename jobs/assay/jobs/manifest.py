@@ -1,9 +1,9 @@
-"""Manifests: append-only generations of listings, cut into shards whose numbers never shift.
+"""Manifests: the rows of listings, cut into shards whose numbers never shift.
 
     manifests/generation-000000/part-00000.parquet …   rows (uri, etag, size, shard), sorted by uri
-    manifests/generation-000000/generation.json        written last: without it the generation does not exist
 
-Knows how listings become shards and how they are read back. Does not know what was done with a shard.
+Knows how listings become shards and how they are read back. Does not know which generations there are
+(`generation.py`), nor what was done with a shard.
 """
 
 import contextlib
@@ -19,10 +19,11 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from assay.jobs.generation import Generation, Part
 from assay.jobs.store import Store
-from assay.platform.errors import ConservationError, ManifestError
+from assay.platform.errors import ManifestError
 from assay.platform.other_clients import arrow_place, outlast
 from assay.platform.rows import MANIFEST, ImageRef
 from assay.platform.spec import Spec
@@ -47,48 +48,6 @@ class ShardSpec(Spec):
     bytes: int = Field(
         256 * 2**20, ge=1, description="stored bytes in a shard, at most (one larger image is its own shard)"
     )
-
-
-class Part(BaseModel):
-    """One Parquet file of a generation."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    rows: int
-    first_shard: int
-    last_shard: int
-
-
-class Generation(BaseModel):
-    """One listing that brought something new."""
-
-    model_config = ConfigDict(frozen=True)
-
-    number: int
-    source: str
-    root: str
-    """The uri that names in digests are relative to."""
-    created: str
-    listed: int
-    """Objects the listing saw, new or known."""
-    images: int
-    bytes: int
-    first_shard: int
-    shards: int
-    parts: list[Part]
-    emptied: list[tuple[int, int]] = []
-    """First and last of runs of shards whose images were all forgotten: they keep their numbers and have no work."""
-
-    @property
-    def folder(self) -> str:
-        """The generation's folder below `manifests`."""
-        return f"generation-{self.number:06d}"
-
-    @property
-    def next_shard(self) -> int:
-        """The first shard number after this generation."""
-        return self.first_shard + self.shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,68 +134,6 @@ def _manifest_rows(shard: Shard) -> pa.Table:
     refs = shard.refs
     columns = [[r.uri for r in refs], [r.etag for r in refs], [r.size for r in refs], [shard.number] * len(refs)]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, MANIFEST, strict=True)], schema=MANIFEST)
-
-
-def generations(store: Store) -> list[Generation]:
-    """The store's generations, in order.
-
-    Raises:
-        ConservationError: a number is missing or shard ranges do not follow on each other.
-    """
-    where = store.path("manifests")
-    found = outlast(store.storage, where, lambda: _look_into(store, where))
-    names = sorted(info.base_name for info in found if _NAME.search(info.base_name))
-    known = [one for name in names if (one := _read_generation(store, name)) is not None]
-    expected = 0
-    for index, generation in enumerate(known):
-        if generation.number != index or generation.first_shard != expected:
-            raise ConservationError(
-                "the store's manifests do not follow on each other",
-                where=store.path("manifests", generation.folder),
-                why=f"expected generation {index} from shard {expected}",
-                fix="restore the missing generation.json from a backup",
-            )
-        expected = generation.next_shard
-    return known
-
-
-def refuse_unplanned(store: Store, known: list[Generation]) -> None:
-    """Refuse a store whose last `generation.json` was lost: the shards of a new one would be taken for done.
-
-    Raises:
-        ConservationError: shards were observed that no generation has.
-    """
-    end = known[-1].next_shard if known else 0
-    last = max((file.last_shard for file in store.observations.files()), default=-1)
-    if last >= end:
-        raise ConservationError(
-            "the store has rows that none of its manifests plans",
-            where=store.path("manifests"),
-            why=f"shard {last} was observed; the manifests end before shard {end}",
-            fix="restore the missing generation.json from a backup",
-        )
-
-
-def _look_into(store: Store, where: str) -> list[pyarrow.fs.FileInfo]:
-    fs, path = arrow_place(store.storage, where)
-    return list(fs.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True)))
-
-
-def _read_generation(store: Store, name: str) -> Generation | None:
-    where = store.path("manifests", name, "generation.json")
-    data = store.storage.read(where)
-    try:
-        return None if data is None else Generation.model_validate_json(data)
-    except ValidationError as error:
-        raise ManifestError(
-            "a manifest generation cannot be read", where=where, why=str(error), fix="restore it from a backup"
-        ) from error
-
-
-def emptied_shards(known: Iterable[Generation]) -> frozenset[int]:
-    """The shards whose images were all forgotten."""
-    ranges = (ends for generation in known for ends in generation.emptied)
-    return frozenset(shard for first, last in ranges for shard in range(first, last + 1))
 
 
 def read_rows(

@@ -82,7 +82,7 @@ class Panel:
         up = time.monotonic() - self.began
         self.say(
             f"[bold]ray[/] {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
-            f"look {pools.look.min}-{pools.look.max} actors, judge {pools.judge.min}-{pools.judge.max} "
+            f"look {pools.look.span}, judge {pools.judge.span} "
             f"(up after {up:.1f} s)"
         )
         self.progress.update(self.bar, description="starting actors")

@@ -12,16 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.done import DoneShards
 from assay.jobs.forgotten import AT_ONCE, Forgotten
-from assay.jobs.manifest import (
-    Generation,
-    ManifestWriter,
-    Shard,
-    ShardSpec,
-    cut,
-    generations,
-    read_rows,
-    refuse_unplanned,
-)
+from assay.jobs.generation import Generation, generation_file, generations, publish, refuse_unplanned
+from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec, cut, read_rows
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
 from assay.platform.errors import CommitError, ManifestError
@@ -164,12 +156,11 @@ def _publish(store: Store, source: str, number: int, first: int, writer: Manifes
         shards=len(tally.shards),
         parts=parts,
     )
-    where = store.path("manifests", generation.folder, "generation.json")
-    if not store.storage.write(where, generation.model_dump_json(indent=1).encode(), if_absent=True):
+    if not publish(store, generation):
         writer.abort()
         raise CommitError(
             "another driver planned this store, or made it forget something, at the same time",
-            where=where,
+            where=generation_file(store, generation),
             why="the generation exists",
             fix="run the same command again",
         )

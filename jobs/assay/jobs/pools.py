@@ -58,6 +58,11 @@ class Pool:
         return self.min * self.cpus
 
     @property
+    def span(self) -> str:
+        """How many actors, in words."""
+        return f"{self.min}-{self.max} actors" + (" now, more as nodes join" if self.grows else "")
+
+    @property
     def each(self) -> str:
         """What one actor asks for, in words."""
         return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")

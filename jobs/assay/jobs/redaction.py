@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from assay.jobs.datafile import JUDGED, OBSERVED, FileWriter, Layout, read_by_shard, unreadable
 from assay.jobs.delta_log import DeltaLedger
 from assay.jobs.extent import HIDDEN, Extent
+from assay.jobs.generation import Generation, Part
 from assay.jobs.ledger import DataFile
-from assay.jobs.manifest import Generation, Part, read_rows
+from assay.jobs.manifest import read_rows
 from assay.jobs.store import Store
 from assay.platform.other_clients import arrow_place, outlast
 from assay.platform.rows import MANIFEST

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.forgotten import unerased
 from assay.jobs.gallery import make_gallery
-from assay.jobs.manifest import generations
+from assay.jobs.generation import generations
 from assay.jobs.page import render_page
 from assay.jobs.release_copy import fetch_release
 from assay.jobs.report import ReportInputs, collect_report

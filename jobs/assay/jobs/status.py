@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.done import DoneShards
 from assay.jobs.forgotten import erasures
-from assay.jobs.manifest import emptied_shards, generations
+from assay.jobs.generation import emptied_shards, generations
 from assay.jobs.store import Store
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec

@@ -23,9 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.compact import tables_of
+from assay.jobs.generation import Generation, generations, publish, refuse_unplanned
 from assay.jobs.lease import Lease
-from assay.jobs.manifest import Generation, generations, refuse_unplanned
-from assay.jobs.store import Store, now
+from assay.jobs.store import Store
 from assay.platform.errors import SpecError, StorageError
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
@@ -109,7 +109,7 @@ def _sweep(store: Store, spec: VacuumSpec, lease: Lease | None) -> VacuumFacts:
     listed = list(store.storage.list(store.uri))
     abandoned = _abandoned(generations(store), listed, before)
     if lease is not None:
-        abandoned = [one for one in abandoned if _close(store, one)]
+        abandoned = [one for one in abandoned if publish(store, one)]
     unnamed = _unnamed_data(store, listed)
     data = _old(unnamed, before)
     parts = _old(_unnamed_parts([*generations(store), *abandoned], listed), before)
@@ -178,20 +178,8 @@ def _abandoned(known: list[Generation], listed: list[StoredFile], before: float)
             newest[part["folder"]] = max(newest.get(part["folder"], 0.0), one.modified)
     found: list[Generation] = []
     while newest.get(f"generation-{len(known) + len(found):06d}", before) < before:
-        found.append(_empty(len(known) + len(found), known[-1].next_shard if known else 0))
+        found.append(Generation.empty([*known, *found]))
     return found
-
-
-def _empty(number: int, first_shard: int) -> Generation:
-    nothing = {"listed": 0, "images": 0, "bytes": 0, "shards": 0, "parts": []}
-    named = {"number": number, "first_shard": first_shard, "source": "", "root": "", "created": now()}
-    return Generation.model_validate(named | nothing)
-
-
-def _close(store: Store, generation: Generation) -> bool:
-    """Publish it; False when its planner lives, and was first."""
-    where = store.path("manifests", generation.folder, "generation.json")
-    return store.storage.write(where, generation.model_dump_json(indent=1).encode(), if_absent=True)
 
 
 def _delete(store: Store, files: list[StoredFile], lease: Lease) -> None:

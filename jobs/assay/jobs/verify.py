@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from assay.jobs.difference import count_differing
 from assay.jobs.evidence import BEYOND, Evidence, Key, cut
 from assay.jobs.forgotten import unerased
-from assay.jobs.manifest import Generation, read_rows
+from assay.jobs.generation import Generation
+from assay.jobs.manifest import read_rows
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
 from assay.platform.faults import OK
