@@ -6,7 +6,7 @@ has imported everything and connected to nothing.
 import multiprocessing
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -34,7 +34,7 @@ class _OneByOne:
     ) -> None:
         self.work, self.look, self.judge = work, look, judge
 
-    def __iter__(self) -> Iterator[Receipt]:
+    def receipts(self) -> Generator[Receipt]:
         looking, judging = self.look(), self.judge()
         for one in self.work:
             receipt = judging(looking(one.row()))

@@ -67,7 +67,7 @@ def drive() -> None:
     """A driver in a process of its own, on the cluster of RAY_ADDRESS: a line for each receipt."""
     with joined(ClusterSpec()) as cluster:
         flow = Flow(shards(4000), passes, sleeps, size_pools(cluster.cpus, cluster.gpus, ClusterSpec()), 240)
-        for receipt in iter(flow):
+        for receipt in flow.receipts():
             print(json.dumps({"shard": receipt.shard, "pid": receipt.worker["pid"]}), flush=True)
 
 
@@ -177,7 +177,7 @@ def tell(count: int, stage: str, stall_s: float) -> None:
     """A run in a process of its own, with the judge stage of that name: one line when it is over."""
     with joined(ClusterSpec()):
         flow = Flow(shards(count), passes, globals()[stage], POOLS, stall_s)
-        arrivals = Arrivals(iter(flow), flow.trouble)
+        arrivals = Arrivals(flow.receipts(), flow.trouble)
         done = sorted(receipt.shard for receipt in arrivals if receipt is not None)
         arrivals.leave()
     failure = Failure.of(arrivals.error).model_dump() if arrivals.error is not None else None

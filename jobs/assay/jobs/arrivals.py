@@ -6,7 +6,7 @@ quiet is a standstill.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError
@@ -26,7 +26,7 @@ class Arrivals:
     GRACE_S = 5.0
     """How long leaving waits for the pipeline to end in good order."""
 
-    def __init__(self, receipts: Iterator[Receipt], trouble: Callable[[float], AssayError | None] = _trust) -> None:
+    def __init__(self, receipts: Generator[Receipt], trouble: Callable[[float], AssayError | None] = _trust) -> None:
         self.error: AssayError | None = None
         self._left = False
         self._trouble = trouble
@@ -36,7 +36,7 @@ class Arrivals:
         self._thread.start()
 
     def leave(self) -> None:
-        """Take no more receipts; the pipeline ends with the next one, or with the cluster."""
+        """Take no more receipts; the pipeline is closed after the next one, or ends with the cluster."""
         self._left = True
         self._thread.join(self.GRACE_S)
 
@@ -53,6 +53,9 @@ class Arrivals:
             if not self._left:
                 raise
         finally:
+            # Now, while its cluster lives: collected later, Ray's iterator would look for its cluster, not find it, and
+            # join one by itself, which as the interpreter ends never comes back.
+            self._receipts.close()
             self._queue.put(None)
 
     def __iter__(self) -> Iterator[Receipt | None]:

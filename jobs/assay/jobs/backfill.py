@@ -171,7 +171,7 @@ class _Job:
             while not self.stop.is_set() and (window := list(itertools.islice(work, WINDOW))):
                 committer.expect(window)
                 flow = self._flow(window, cluster, pools)
-                self._take(Arrivals(iter(flow), flow.trouble), committer)
+                self._take(Arrivals(flow.receipts(), flow.trouble), committer)
 
     def _committer(self) -> Committer:
         run, store = self.run, self.store

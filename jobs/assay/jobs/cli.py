@@ -68,6 +68,8 @@ def _with_config(
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; the exit code."""
     os.environ.setdefault("PYDANTIC_ERRORS_INCLUDE_URL", "0")
+    # What is left of a pipeline when its cluster is gone must not join, or start, another one by itself.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         return int(app.meta(arguments, exit_on_error=False, result_action="return_value") or 0)
     except CycloptsError:  # already printed, with a suggestion

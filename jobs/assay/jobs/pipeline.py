@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -92,8 +92,7 @@ def _quiet() -> None:
 
 
 class Flow:
-    """Shards under way. Iterate over it for receipts, which come as shards end, in no order; ask it what is wrong while
-    none comes."""
+    """Shards under way. Receipts come as shards end, in no order; ask what is wrong while none comes."""
 
     def __init__(
         self, work: Iterable[Work], look: "MakeStage", judge: "MakeStage", pools: Pools, stall_s: float
@@ -108,18 +107,17 @@ class Flow:
         self._looked = time.monotonic()
         # Not `from_arrow`: that starts a task for each block, and waits for ever for a CPU somebody else has.
         shards = ray.data.from_blocks([one.row() for one in work])
-        self._receipts = self._through(
-            self._through(shards, LookActor, look, pools.look), JudgeActor, judge, pools.judge
-        )
+        looked = self._through(shards, LookActor, look, pools.look)
+        self._judged = self._through(looked, JudgeActor, judge, pools.judge)
 
-    def __iter__(self) -> Iterator[Receipt]:
-        """The receipts.
+    def receipts(self) -> Generator[Receipt]:
+        """The receipts; closed before its end, it ends the pipeline.
 
         Raises:
             AssayError: the pipeline itself failed (errors that stages find in a shard travel in receipts).
         """
         try:
-            for block in self._receipts.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+            for block in self._judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
                 yield from (Receipt.model_validate_json(text) for text in _texts(block))
         except ray.exceptions.RayError as error:
             raise _told(error) from error
