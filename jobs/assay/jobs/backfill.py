@@ -34,7 +34,7 @@ from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
-from assay.jobs.work import Work
+from assay.jobs.work import Task, Work
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
@@ -198,6 +198,7 @@ class _Job:
             size=release.preprocess.size,
             device=self.spec.device,
             threads=_encoder_threads(cluster, pools),
+            encodes=any(work.task is not Task.JUDGE for work in window),
         )
         stages = functools.partial(LookStage, look), functools.partial(JudgeStage, judge)
         return Flow(window, *stages, pools, self.spec.cluster.stall_s)
