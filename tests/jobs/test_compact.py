@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from assay.jobs.compact import CompactSpec, compact, groups_of, take_apart
 from assay.jobs.datafile import read_shard
-from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.jobs.verify import VerifyFacts, VerifySpec, verify
 from assay.platform.errors import ConservationError, FencedError, SpecError
@@ -67,7 +67,7 @@ def test_whole_segments_become_one_file_each(store: Store) -> None:
     assert ranges(again.observations.files()) == [(0, 3), (4, 7), (8, 8), (9, 9)]
     assert ranges(again.verdicts.files()) == sorted(2 * [(0, 3), (4, 7), (8, 8), (9, 9)])
     assert rows_of(again) == before
-    assert list(DoneShards.of(again.observations.files())) == list(range(10))
+    assert list(ShardRanges.of(again.observations.files())) == list(range(10))
     once_more = compact(spec_of(store))
     assert (once_more.written, once_more.files_before) == (0, 12)
 
@@ -206,7 +206,7 @@ def test_groups_cover_whole_segments_without_gaps(pieces: list[tuple[int, int, b
         if present:
             files.append(DataFile(f"f{at}", size, width, at, at + width - 1, "a", "b", {}))
         at += width
-    done = DoneShards.of(files)
+    done = ShardRanges.of(files)
     seen: list[str] = []
     for group in groups_of(files, segment, 12):
         seen += [file.path for file in group]

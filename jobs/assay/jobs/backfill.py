@@ -275,7 +275,7 @@ def _conserve(store: Store, run: Run) -> None:
     """
     known: list[Generation] = generations(store)
     left = find_backlog(store, known, run.partition, retry_faults=False)
-    verdicts = sum(file.rows for file in store.verdicts.files() if dict(file.partition) == run.partition)
+    verdicts = store.verdicts.table().within(run.partition).num_rows()
     if left.shards or not left.rows_done == verdicts == run.planned:
         raise ConservationError(
             "rows out differ from rows in",

@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.datafile import JUDGED, OBSERVED, FileWriter, Layout, read_by_shard
 from assay.jobs.delta_log import DeltaLedger
-from assay.jobs.done import DoneShards
 from assay.jobs.generation import emptied_shards, generations
 from assay.jobs.ledger import DataFile
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError
 from assay.platform.spec import Spec
@@ -90,7 +90,7 @@ def compact(spec: CompactSpec, tell: Callable[[str], None] = lambda _line: None)
 
 
 def _num_files(store: Store) -> int:
-    return sum(len(table.ledger.files()) for table in tables_of(store))
+    return sum(len(table.ledger.table()) for table in tables_of(store))
 
 
 def take_apart(store: Store, shards: Collection[int]) -> int:
@@ -105,9 +105,8 @@ def take_apart(store: Store, shards: Collection[int]) -> int:
 
 def wide_files(table: Table, shards: Collection[int]) -> list[DataFile]:
     """The files of a table that hold one of `shards`, and others."""
-    wanted = frozenset(shards)
-    wide = (file for file in table.ledger.files() if file.first_shard != file.last_shard)
-    return [file for file in wide if not wanted.isdisjoint(range(file.first_shard, file.last_shard + 1))]
+    found = table.ledger.table().holding(ShardRanges.of_numbers(shards))
+    return [file for file in found if file.first_shard != file.last_shard]
 
 
 def groups_of(
@@ -127,9 +126,8 @@ def groups_of(
             if file.last_shard // segment_shards == segment:
                 segments.setdefault((partition, segment), []).append(file)
     for (_, segment), members in segments.items():
-        done = DoneShards.of(members)
-        shards = range(segment * segment_shards, (segment + 1) * segment_shards)
-        if all(shard in done or shard in emptied for shard in shards):
+        shards = ShardRanges.of_numbers(range(segment * segment_shards, (segment + 1) * segment_shards))
+        if not shards - ShardRanges.of(members) - emptied:
             yield from (group for group in _fill(members, max_bytes) if len(group) > 1)
 
 

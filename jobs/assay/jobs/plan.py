@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.done import DoneShards
 from assay.jobs.forgotten import AT_ONCE, Forgotten
 from assay.jobs.generation import Generation, generation_file, generations, publish, refuse_unplanned
 from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec, cut, read_rows
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
 from assay.platform.errors import CommitError, ManifestError
@@ -79,7 +79,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         ConservationError: the store's manifests are not whole.
     """
     _refuse_store_inside(store, source)
-    done = DoneShards.of(store.observations.files())
+    done = store.observations.table().shards()
     known = generations(store)  # after the table: another driver may just have planned and observed more
     forgotten = Forgotten.of(store)  # after the generations: an erasure begun since then has taken the next number
     refuse_unplanned(store, known)
@@ -184,7 +184,7 @@ def _known_rows(store: Store, generation: Generation) -> Iterator[_Known]:
 
 
 def _new_refs(
-    listing: Iterator[ImageRef], known: Iterator[_Known], done: DoneShards, tally: _Tally
+    listing: Iterator[ImageRef], known: Iterator[_Known], done: ShardRanges, tally: _Tally
 ) -> Iterator[ImageRef]:
     """The refs of a sorted listing whose (uri, etag) is not among the sorted known ones: one pass over both."""
     head = next(known, None)
