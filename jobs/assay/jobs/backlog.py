@@ -73,7 +73,7 @@ def backlog_of(
     Shards that were `emptied` have no images: neither a file nor its absence means anything for them.
     """
     done = observed.shards()
-    judge = done - verdicts.within(partition).shards() - retry.keys() - emptied
+    judge = done - verdicts.shards(partition) - retry.keys() - emptied
     again = judge | retry.keys()
     done_rows = observed.num_rows()
     return Backlog(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -59,26 +60,28 @@ class FileTable:
         found: Numbers = self.columns[name].to_numpy().astype(np.int64, copy=False)
         return found
 
-    def shards(self) -> ShardRanges:
-        """The shards that they cover."""
-        return ShardRanges.covering(self.firsts, self.lasts)
+    def shards(self, partition: Mapping[str, str] | None = None) -> ShardRanges:
+        """The shards that they cover, or those of one partition do."""
+        mine = self._in(partition or {})
+        return ShardRanges.covering(self.firsts[mine], self.lasts[mine])
 
-    def num_rows(self) -> int:
-        """The rows that they hold."""
-        return int(self._numbers("rows").sum())
+    def num_rows(self, partition: Mapping[str, str] | None = None) -> int:
+        """The rows that they hold, or those of one partition do."""
+        return int(self._numbers("rows")[self._in(partition or {})].sum())
+
+    def _in(self, partition: Mapping[str, str]) -> npt.NDArray[np.bool_]:
+        """Which are of a partition. Only this is computed: columns of text are not copied."""
+        found = np.ones(len(self), np.bool_)
+        for name, value in partition.items():
+            if f"{PARTITION}{name}" not in self.columns.column_names:
+                return np.zeros(len(self), np.bool_)
+            found &= pc.equal(self.columns[f"{PARTITION}{name}"], value).to_numpy()
+        return found
 
     def rows_of(self, shards: ShardRanges) -> int:
         """The rows that they hold of some shards; where a file holds others too, its rows in proportion."""
         share = shards.num_in(self.firsts, self.lasts) / (self.lasts - self.firsts + 1)
         return round(float((share * self._numbers("rows")).sum()))
-
-    def within(self, partition: Mapping[str, str]) -> "FileTable":
-        """Those of one partition."""
-        found = self.columns
-        for name, value in partition.items():
-            column = f"{PARTITION}{name}"
-            found = found.filter(pc.equal(found[column], value)) if column in found.column_names else found.slice(0, 0)
-        return FileTable(found)
 
     def partitions(self) -> dict[tuple[str, ...], int]:
         """The rows of each partition, by its values."""
