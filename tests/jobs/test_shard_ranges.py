@@ -1,3 +1,5 @@
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,3 +45,44 @@ def test_millions_of_shards_are_one_range() -> None:
 def test_nothing_is_done() -> None:
     assert list(ShardRanges.of([])) == []
     assert 0 not in ShardRanges.of([])
+
+
+NUMBERS = st.sets(st.integers(0, 40), max_size=30)
+
+
+@settings(derandomize=True, max_examples=300)
+@given(NUMBERS, NUMBERS)
+def test_its_algebra_is_that_of_sets(one: set[int], other: set[int]) -> None:
+    mine, theirs = ShardRanges.of_numbers(one), ShardRanges.of_numbers(other)
+    for found, model in [(mine | theirs, one | other), (mine & theirs, one & other), (mine - theirs, one - other)]:
+        assert list(found) == sorted(model)
+        assert found == ShardRanges.of_numbers(model), "in as few ranges as there can be"
+    assert (mine | other, mine & other, mine - other) == (one | other, one & other, one - other)
+    assert (other | mine, other & mine, other - mine) == (other | one, other & one, other - one)
+    assert (mine == theirs, mine == other, other == mine) == (one == other,) * 3
+    assert (mine <= theirs, mine.isdisjoint(theirs)) == (one <= other, one.isdisjoint(other))
+    assert bool(mine) == bool(one)
+
+
+@settings(derandomize=True, max_examples=200)
+@given(NUMBERS, st.lists(st.tuples(st.integers(-2, 45), st.integers(0, 9)), max_size=9))
+def test_how_many_of_a_range_are_in_it(numbers: set[int], asked: list[tuple[int, int]]) -> None:
+    mine = ShardRanges.of_numbers(numbers)
+    ends = [(first, first + more) for first, more in asked]
+    model = [len(numbers & set(range(first, last + 1))) for first, last in ends]
+    firsts, lasts = (np.array([pair[at] for pair in ends], np.int64) for at in (0, 1))
+    assert mine.num_in(firsts, lasts).tolist() == model
+    assert [mine.meets(first, last) for first, last in ends] == [count > 0 for count in model]
+    assert mine.has_each(firsts).tolist() == [first in numbers for first, _ in ends]
+
+
+def test_a_range_of_numbers_costs_nothing() -> None:
+    mine = ShardRanges.of_numbers(range(10**12)) - ShardRanges.between([(5, 9), (10**11, 10**11)])
+    assert len(mine) == 10**12 - 6
+    assert (4 in mine, 5 in mine, 10 in mine, 10**11 in mine, "4" in mine) == (True, False, True, False, False)
+
+
+def test_nobody_changes_it() -> None:
+    mine = ShardRanges.of_numbers({1, 2})
+    with pytest.raises(ValueError, match="read-only"):
+        mine.starts[0] = 0
