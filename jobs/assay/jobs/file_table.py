@@ -106,8 +106,8 @@ class FileTable:
 def _file(row: dict[str, object]) -> DataFile:
     partition = {name.removeprefix(PARTITION): str(row[name]) for name in row if name.startswith(PARTITION)}
     path, size, rows, first, last, first_uri, last_uri = (row[name] for name in COLUMNS)
-    counts = (int(str(count)) for count in (size, rows, first, last))
-    return DataFile(str(path), *counts, str(first_uri), str(last_uri), partition)
+    size, rows, first, last = (int(str(count)) for count in (size, rows, first, last))
+    return DataFile(str(path), size, rows, first, last, str(first_uri), str(last_uri), partition)
 
 
 class FileOfShard(Mapping[int, DataFile]):

@@ -40,7 +40,7 @@ class ShardRanges(Set[int]):
         for ends in (self.starts, self.stops):
             ends.setflags(write=False)
         # Of these, bisect takes Python's own numbers, much faster than NumPy's.
-        self._starts, self._stops = memoryview(self.starts), memoryview(self.stops)
+        self._starts, self._stops = self.starts.data, self.stops.data
 
     @classmethod
     def covering(cls, firsts: Numbers, lasts: Numbers) -> "ShardRanges":
@@ -75,8 +75,6 @@ class ShardRanges(Set[int]):
             return cls.between([(numbers.start, numbers.stop - 1)])
         each = np.fromiter(numbers, np.int64)
         return cls.covering(each, each)
-
-    _from_iterable = of_numbers
 
     def __contains__(self, shard: object) -> bool:
         if not isinstance(shard, int):
