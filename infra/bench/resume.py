@@ -8,7 +8,6 @@ Every figure is of a process of its own: seconds from nothing read to the backlo
 
 import itertools
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -84,10 +83,11 @@ class Case:
         if self.state is State.HALF:
             return np.array([[0, self.shards // 2 - 1]], np.int64)
         left = max(1, self.shards // 1000)
-        wide = SEGMENT if self.state is State.LOST else max(1, left // PLACES)
-        places = max(1, left // wide)
-        starts = (np.arange(places) * 2 + 1) * self.shards // (2 * places) // wide * wide
-        stops = starts + wide
+        places, step = min(PLACES, left), 1
+        if self.state is State.LOST:
+            places, step = max(1, left // SEGMENT), SEGMENT
+        starts = (np.arange(places) * 2 + 1) * self.shards // (2 * places) // step * step
+        stops = starts + max(step, left // places)
         firsts, lasts = np.concatenate([[0], stops]), np.concatenate([starts - 1, [self.shards - 1]])
         return np.stack([firsts, lasts], axis=1)[firsts <= lasts]
 
@@ -243,7 +243,9 @@ def plan_once(where: Path) -> dict[str, float]:
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Of this process alone: `getrusage` would count what its parent had when it was forked."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
 
 
 def plan_aside(case: Case) -> dict[str, float]:

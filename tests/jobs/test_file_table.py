@@ -67,7 +67,7 @@ def test_a_backlog_is_what_is_planned_less_what_is_done(
 ) -> None:
     """Told from sets of shards, as slow and plain as can be."""
     observed, verdicts = files_of([(width, policy and "a") for width, policy in seen]), files_of(judged)
-    retry = {shard: (ImageRef("u", "e", 1),) for shard in again & covered(observed)}
+    retry: dict[int, tuple[ImageRef, ...]] = {shard: (ImageRef("u", "e", 1),) for shard in again & covered(observed)}
     found = backlog_of(
         FileTable.of(observed),
         FileTable.of(verdicts),

