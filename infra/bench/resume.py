@@ -84,10 +84,11 @@ class Case:
             return np.array([[0, self.shards // 2 - 1]], np.int64)
         left = max(1, self.shards // 1000)
         places, step = min(PLACES, left), 1
+        wide = left // places
         if self.state is State.LOST:
-            places, step = max(1, left // SEGMENT), SEGMENT
+            places, step, wide = max(1, left // SEGMENT), SEGMENT, SEGMENT
         starts = (np.arange(places) * 2 + 1) * self.shards // (2 * places) // step * step
-        stops = starts + max(step, left // places)
+        stops = starts + wide
         firsts, lasts = np.concatenate([[0], stops]), np.concatenate([starts - 1, [self.shards - 1]])
         return np.stack([firsts, lasts], axis=1)[firsts <= lasts]
 
