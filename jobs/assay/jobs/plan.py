@@ -6,14 +6,14 @@ Knows how a new listing is merged with the store's manifests. Does not fetch, an
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.done import DoneShards
 from assay.jobs.forgotten import AT_ONCE, Forgotten
 from assay.jobs.generation import Generation, generation_file, generations, publish, refuse_unplanned
 from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec, cut, read_rows
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
 from assay.platform.errors import CommitError, ManifestError
@@ -61,7 +61,7 @@ class _Tally:
     new_bytes: int = 0
     done: int = 0
     forgotten: int = 0
-    shards: list[int] = field(default_factory=list)
+    shards: int = 0
 
     def count(self, ref: ImageRef) -> None:
         self.images += 1
@@ -79,7 +79,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         ConservationError: the store's manifests are not whole.
     """
     _refuse_store_inside(store, source)
-    done = DoneShards.of(store.observations.files())
+    done = store.observations.table().shards()
     known = generations(store)  # after the table: another driver may just have planned and observed more
     forgotten = Forgotten.of(store)  # after the generations: an erasure begun since then has taken the next number
     refuse_unplanned(store, known)
@@ -103,7 +103,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         images=tally.images,
         bytes=tally.bytes,
         new_images=tally.new,
-        new_shards=len(tally.shards),
+        new_shards=tally.shards,
         already_done=tally.done,
         forgotten=tally.forgotten,
         generation=len(known) if writer else None,
@@ -133,7 +133,7 @@ def _write_parts(store: Store, number: int, shards: Iterator[Shard], tally: _Tal
                 store.probe()
                 writer = ManifestWriter(store, f"generation-{number:06d}")
             writer.add(shard)
-            tally.shards.append(shard.number)
+            tally.shards += 1
     except BaseException:  # also a full disk and Ctrl-C leave no parts behind
         if writer is not None:
             writer.abort()
@@ -153,7 +153,7 @@ def _publish(store: Store, source: str, number: int, first: int, writer: Manifes
         images=tally.new,
         bytes=tally.new_bytes,
         first_shard=first,
-        shards=len(tally.shards),
+        shards=tally.shards,
         parts=parts,
     )
     if not publish(store, generation):
@@ -184,7 +184,7 @@ def _known_rows(store: Store, generation: Generation) -> Iterator[_Known]:
 
 
 def _new_refs(
-    listing: Iterator[ImageRef], known: Iterator[_Known], done: DoneShards, tally: _Tally
+    listing: Iterator[ImageRef], known: Iterator[_Known], done: ShardRanges, tally: _Tally
 ) -> Iterator[ImageRef]:
     """The refs of a sorted listing whose (uri, etag) is not among the sorted known ones: one pass over both."""
     head = next(known, None)
