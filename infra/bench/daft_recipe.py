@@ -36,7 +36,7 @@ def _encode_class(dim: int, batch: int) -> Any:
         def __init__(self, release: str) -> None:
             self._encoder = _encoder(release)
 
-        @daft.method.batch(return_dtype=daft.DataType.fixed_size_list(daft.DataType.float32(), dim), batch_size=batch)
+        @daft.method.batch(return_dtype=daft.DataType.fixed_size_list(daft.DataType.float32(), dim), batch_size=batch)  # type: ignore[untyped-decorator]  # not followed
         def encode(self, images: daft.Series) -> list[npt.NDArray[np.float32]]:
             size = self._encoder.preprocess.size
             black = np.zeros((size, size, 3), np.uint8)

@@ -109,7 +109,6 @@ def run_backfill(task: Task, store: str, settings: Mapping[str, Any]) -> tuple[S
 
 def start_ray() -> None:
     """A Ray of our own, whatever else runs on the machine."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 

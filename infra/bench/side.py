@@ -77,7 +77,7 @@ class ChildSide:
         except BrokenPipeError as error:
             raise SideError(f"its process ended: {self._last_words()}") from error
         told = self._answer()
-        return Lap(**{"startup_s": self.startup_s, **told})
+        return Lap(**{**told, "startup_s": told["startup_s"] or self.startup_s})
 
     def close(self) -> None:
         """End the process: its orders end."""
