@@ -14,10 +14,12 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,15 +118,15 @@ def _delayed(endpoint: str, latency_s: float) -> Iterator[str]:
     if not latency_s:
         yield endpoint
         return
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="relay", daemon=True)
+    place = urlsplit(endpoint)
+    relay = _Relay(str(place.hostname), int(place.port or 80), latency_s)
+    thread = threading.Thread(target=lambda: asyncio.run(relay.run()), name="relay", daemon=True)
     thread.start()
+    port, stop = relay.started.get()
     try:
-        relay = _Relay(str(urlsplit(endpoint).hostname), int(urlsplit(endpoint).port or 80), latency_s)
-        server = asyncio.run_coroutine_threadsafe(asyncio.start_server(relay.serve, "127.0.0.1"), loop).result()
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http://127.0.0.1:{port}"
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join()
 
 
@@ -135,14 +137,26 @@ class _Relay:
     host: str
     port: int
     latency_s: float
+    started: Queue[tuple[int, Callable[[], object]]] = field(default_factory=Queue)
+    """Where it listens, and what ends it; there once it listens."""
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, to its end."""
+    async def run(self) -> None:
+        """Listen until told to end; connections end with it."""
+        over, loop = asyncio.Event(), asyncio.get_running_loop()
+        async with await asyncio.start_server(self._serve, "127.0.0.1") as server:
+            self.started.put((server.sockets[0].getsockname()[1], partial(loop.call_soon_threadsafe, over.set)))
+            await over.wait()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_connection(self.host, self.port)
         there = _pass_on(reader, behind_writer, 0.0)
         back = _pass_on(behind_reader, writer, self.latency_s)
-        with contextlib.suppress(ConnectionError):  # clients leave when they like
-            await asyncio.gather(there, back)
+        try:
+            with contextlib.suppress(ConnectionError):  # clients leave when they like
+                await asyncio.gather(there, back)
+        finally:
+            writer.close()
+            behind_writer.close()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, latency_s: float) -> None:
