@@ -1,5 +1,5 @@
-"""Baseline: Daft, as its documentation has it. `url.download()`, `image.decode()` and `image.resize()` in its native
-engine, then a class UDF.
+"""Baseline: Daft, as its documentation has it: `download`, `decode_image` and `resize` in its native engine
+(older versions: `url.download()`, `image.decode()`), then a class UDF.
 
 Same encoder, dtype, threads and batch as ours; the class is kept from lap to lap, so loading is not timed. Its output
 differs: its resize squashes to a square with a filter of its own, and it decodes in full; both cost less than cropping
@@ -16,6 +16,7 @@ import daft
 import numpy as np
 import numpy.typing as npt
 import pyarrow.dataset
+from daft.functions import decode_image, download, resize
 
 from assay.platform.encoder import Encoder
 from assay.platform.release import Release
@@ -63,8 +64,8 @@ class DaftRecipe:
         shutil.rmtree(out, ignore_errors=True)
         began = time.monotonic()
         frame = daft.from_pydict({"uri": self._uris})
-        data = daft.col("uri").url.download(on_error="null")
-        images = data.image.decode(on_error="null", mode="RGB").image.resize(self._size, self._size)
+        data = download(daft.col("uri"), on_error="null")
+        images = resize(decode_image(data, on_error="null", mode="RGB"), self._size, self._size)
         frame = frame.with_column("image", images)
         frame = frame.with_column("embedding", self._encode(daft.col("image")))
         frame.select("uri", "embedding").write_parquet(str(out))

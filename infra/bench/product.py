@@ -108,8 +108,17 @@ def run_backfill(task: Task, store: str, settings: Mapping[str, Any]) -> tuple[S
 
 
 def start_ray() -> None:
-    """A Ray of our own, whatever else runs on the machine."""
+    """A Ray of our own, whatever else runs on the machine. Asked twice: it gives a node 30 s, too few on a busy one."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its core tells of every actor, on stderr
+    try:
+        _start_ray()
+    except Exception:  # noqa: BLE001  # that is what Ray raises then; the second one is told
+        ray.shutdown()
+        _start_ray()
+
+
+def _start_ray() -> None:
     ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
