@@ -6,6 +6,10 @@ differs from ours by under 2/255) and hands uint8 on, a quarter of the fp32 that
 for it than published: the uris come in blocks of one batch each, so that all stages overlap; and a broken file is a
 black picture, where the published script would end. Its clock begins with the first decode, not with the download
 before it. Nothing is judged.
+
+The actor claims no core, as one with a GPU would not: with one claimed, it and the actor that plans downloads hold both
+cores of a machine that has two, no download ever starts, and the recipe stands still without a word. Claiming none, it
+is not fused with `map` either, so decoding and encoding overlap.
 """
 
 import os
@@ -71,7 +75,7 @@ class RayRecipe:
             Encode,
             fn_constructor_args=(task.release, task.threads),
             batch_size=task.batch,
-            num_cpus=1,
+            num_cpus=0,
             concurrency=1,
         )
         encoded.write_parquet(str(out))
