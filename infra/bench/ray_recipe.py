@@ -30,6 +30,8 @@ from infra.bench.decoders import plain_pillow
 from infra.bench.race import Lap
 from infra.bench.side import Task
 
+STALL_S = 120
+
 
 def decode_row(preprocess: Preprocess, row: dict[str, Any]) -> dict[str, Any]:
     """One row's bytes as pixels."""
@@ -53,20 +55,26 @@ class Encode:
         return batch
 
 
+def _settle() -> None:
+    """Before each lap, as our own side settles things otherwise: no bars, and a standstill ends with a word."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = STALL_S
+
+
 class RayRecipe:
     """One dataset a lap, on the Ray this process is in."""
 
     def __init__(self, task: Task) -> None:
         self._task = task
         self._preprocess = Release.load(Path(task.release)).preprocess
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
 
     def lap(self) -> Lap:
         """Every file once, and the embeddings as Parquet."""
         task, out = self._task, Path(self._task.scratch) / "ray"
         shutil.rmtree(out, ignore_errors=True)
+        _settle()
         items = [{"uri": str(path)} for path in task.paths()]
         asked = time.time()
         uris = ray.data.from_items(items, override_num_blocks=max(1, len(items) // task.batch))
@@ -76,7 +84,7 @@ class RayRecipe:
             fn_constructor_args=(task.release, task.threads),
             batch_size=task.batch,
             num_cpus=0,
-            concurrency=1,
+            compute=ray.data.ActorPoolStrategy(size=1),
         )
         encoded.write_parquet(str(out))
         ended = max(path.stat().st_mtime for path in out.rglob("*.parquet"))

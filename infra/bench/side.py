@@ -5,6 +5,7 @@ Knows how the process is started and asked for laps. `side_process.py` is the pr
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from assay.platform.spec import Spec
 from infra.bench.race import Lap, SideError
 
 ROOT = Path(__file__).parent.parent.parent
+LIMIT_S = 1800.0
+"""Seconds of silence after which a side is given up: a lap of the longest part takes some ten minutes."""
 
 
 class Task(Spec):
@@ -89,6 +92,9 @@ class ChildSide:
 
     def _answer(self) -> Mapping[str, Any]:
         assert self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], LIMIT_S)[0]:  # an answer is one line, never half of one
+            self._process.kill()
+            raise SideError(f"stands still: no word for {LIMIT_S:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             raise SideError(f"its process ended: {self._last_words()}")
