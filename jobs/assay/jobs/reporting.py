@@ -19,8 +19,8 @@ from assay.jobs.report_trace import leave_trace
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
 from assay.platform.faults import Fault
-from assay.platform.fetch import fetch
 from assay.platform.images import Budget
+from assay.platform.packs import PackReader
 from assay.platform.release import Release
 from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
@@ -108,5 +108,5 @@ def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInp
 
 def _picture(storage: Storage, uri: str, etag: str) -> bytes | None:
     """The bytes of a picture as it was observed, or None when that version is no longer to be had."""
-    data = fetch(storage, ImageRef(uri, etag, 0), Budget().max_bytes)
+    data = PackReader(storage, Budget().max_bytes).fetch(ImageRef(uri, etag, 0))
     return None if isinstance(data, Fault) else data
