@@ -14,18 +14,24 @@ import pytest
 from assay.jobs.backfill import BackfillSpec, backfill
 from assay.jobs.cli import main
 from assay.jobs.forget import ForgetSpec, forget
+from assay.jobs.gallery import SMALL
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.repair import RepairSpec, repair
 from assay.jobs.run import BackfillFacts
+from assay.jobs.stages import LookSpec, LookStage
 from assay.jobs.store import Store
 from assay.jobs.verify import VerifyFacts, VerifySpec, verify
-from assay.platform.errors import Interrupted
-from assay.platform.members import parse_member
+from assay.jobs.work import Task, Work
+from assay.platform.errors import BucketError, Interrupted
+from assay.platform.images import Budget
+from assay.platform.members import Member, Slice, parse_member
+from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage, StorageSpec
 from tests.conftest import S3Server, Silent, write_pictures
 from tests.fault_proxy import fault_proxy
 from tests.pack_files import parquet_of, tar_of
 from tests.serial_backfill import ForkServer
+from tests.storage_doubles import Answer, told_server
 from tests.store_doubles import tree
 
 IMAGES, IN_A_TAR = 2000, 500
@@ -257,3 +263,31 @@ def test_the_command_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["plan", str(source), "--store", store, "--packed", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["images"], facts["left_out"]) == (30, 1)
+
+
+def pack_work(pack: int, images: int = 20) -> Work:
+    members = [Member(f"s3://bucket/{pack}.tar", Slice(512 * number, 7), b"x.jpg") for number in range(images)]
+    refs = tuple(ImageRef(member.uri, "e", 7) for member in members)
+    return Work(shard=pack, task=Task.OBSERVE, rows=images, refs=refs)
+
+
+def look_stage(storage: StorageSpec) -> LookStage:
+    return LookStage(LookSpec(storage, SMALL, Budget(), 2))
+
+
+def test_one_denied_pack_is_one_object_and_eight_in_a_row_are_the_store() -> None:
+    with told_server(Answer.error(403, "AccessDenied")) as told:
+        look = look_stage(told.storage().spec)
+        for pack in range(7):
+            assert set(look.look(pack_work(pack)).rows["outcome"].to_pylist()) == {"FORBIDDEN"}
+            assert set(look.look(pack_work(pack)).rows["outcome"].to_pylist()) == {"FORBIDDEN"}, "another shard of it"
+        with pytest.raises(BucketError, match="forbidden"):
+            look.look(pack_work(7))
+
+
+def test_a_pack_that_can_be_read_says_that_the_store_is_well() -> None:
+    denied, gone = Answer.error(403, "AccessDenied"), Answer.error(404, "NoSuchKey")
+    with told_server(*[denied] * 7, gone, denied) as told:
+        look = look_stage(told.storage().spec)
+        found = [set(look.look(pack_work(pack)).rows["outcome"].to_pylist()) for pack in range(15)]
+    assert found == [{"FORBIDDEN"}] * 7 + [{"GONE"}] + [{"FORBIDDEN"}] * 7

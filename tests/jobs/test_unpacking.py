@@ -130,7 +130,7 @@ def test_a_source_of_empty_tars_is_empty(folder: Path, tmp_path: Path) -> None:
     (folder / "b.tar").write_bytes(tar_of([("a.json", b"{}")]))
     with pytest.raises(ManifestError, match="empty") as empty:
         planned(folder, tmp_path / "store")
-    assert "1 are no images" in empty.value.why
+    assert "1 hold no images" in empty.value.why
     assert not (tmp_path / "store").exists()
 
 
@@ -186,17 +186,16 @@ def test_sources_that_name_packs(folder: Path, tmp_path: Path) -> None:
     parquet.write_bytes(parquet_of([b"x", None]))
     listing = tmp_path / "packs.txt"
     listing.write_text(f"{tar}\n{parquet}\n{folder / 'missing.tar'}\n{folder / 'missing.parquet'}\n")
-    for number, (source, expected) in enumerate(
-        [
-            (tar, ["a.tar: a.jpg"]),
-            (tar.as_uri(), ["a.tar: a.jpg"]),
-            (parquet, ["b.parquet: image.bytes"] * 2),
-            (
-                listing,
-                ["a.tar: a.jpg", *["b.parquet: image.bytes"] * 2, "missing.parquet: ?GONE", "missing.tar: ?GONE"],
-            ),
-        ]
-    ):
+    sources: list[tuple[Path | str, list[str]]] = [
+        (tar, ["a.tar: a.jpg"]),
+        (tar.as_uri(), ["a.tar: a.jpg"]),
+        (parquet, ["b.parquet: image.bytes"] * 2),
+        (
+            listing,
+            ["a.tar: a.jpg", *["b.parquet: image.bytes"] * 2, "missing.parquet: ?GONE", "missing.tar: ?GONE"],
+        ),
+    ]
+    for number, (source, expected) in enumerate(sources):
         planned(source, tmp_path / f"store{number}")
         assert names(refs(tmp_path / f"store{number}")) == expected
 

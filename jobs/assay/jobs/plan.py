@@ -110,7 +110,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
     writer = _write_parts(store, len(known), cut(new, first, spec.shard), tally)
     progress(tally.images, tally.bytes)
     if not tally.images:
-        left_out = f", {tally.left_out} are no images by their names" if tally.left_out else ""
+        left_out = f", {tally.left_out} hold no images by their names or columns" if tally.left_out else ""
         raise ManifestError(
             "the source is empty",
             where=source,

@@ -125,7 +125,8 @@ async def _get_range(
     response = await client.get_object(Bucket=place.bucket, Key=place.key, Range=asked, **pinned)
     found = _CONTENT_RANGE.fullmatch(str(response.get("ContentRange", "")))
     first, last, total = (int(one) for one in found.groups()) if found else (0, 0, 0)
-    if not found or last - first >= length or (start >= 0 and first != start):
+    begin = max(0, total + start) if start < 0 else start
+    if not found or (first, last) != (begin, min(begin + length, total) - 1):
         async with response["Body"]:  # the whole object: it may be any size
             raise StorageError(
                 "the store does not answer with the range it was asked for",
