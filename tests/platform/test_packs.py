@@ -1,5 +1,6 @@
 """Reading members: each gets its own bytes or its own fault, in few requests, whatever becomes of the pack."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from assay.jobs.unpacking import list_pack
 from assay.platform.errors import StorageError
 from assay.platform.faults import Fault, FaultKind
+from assay.platform.fetch import Range, fetch_range
 from assay.platform.members import Member, Row, Slice, parse_member
 from assay.platform.packs import PackReader
 from assay.platform.rows import ImageRef
@@ -174,6 +176,27 @@ def test_one_request_reads_a_pack(name: str, requests: int, s3: S3Server, s3_pla
     assert list(read(storage, refs).values()) == [data for _, data in FILES]
     assert len(proxy.asked) - before == requests
     assert storage.etags.seen == {}, "a range is not held against the etag of the whole"
+
+
+def test_groups_that_lie_near_each_other_are_read_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(storage: Storage, uri: str, etag: str, start: int, length: int) -> Range | Fault:
+        asked.append(length)
+        return fetch_range(storage, uri, etag, start, length)
+
+    monkeypatch.setattr("assay.platform.ranges.fetch_range", counted)
+    path = tmp_path / "a.parquet"
+    pictures = [bytes([number]) + os.urandom(90_000) for number in range(200)]
+    path.write_bytes(parquet_of(pictures, rows=20))
+    refs = listed(path)
+    reader = PackReader(Storage(), 2**20)
+    asked.clear()
+    for first in range(0, 200, 40):
+        some = [content for lot in reader.read(refs[first : first + 40]) for _, content in lot]
+        assert some == pictures[first : first + 40]
+    assert len(asked) == 1 + 5, "the footer, and one request for every two row groups"
+    assert sum(asked[1:]) < 1.01 * sum(map(len, pictures))
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ def test_a_leap_over_more_than_a_window_reads_little(tmp_path: Path) -> None:
     file.at(0, 512)
     file.at(5 * PEEK_BYTES, 512)
     assert file._window.stop == 6 * PEEK_BYTES
+    fresh = RangeFile(Storage(), ref(path), 2 * PEEK_BYTES)
+    fresh.at(5 * PEEK_BYTES, 512)
+    assert fresh._window.stop == 7 * PEEK_BYTES, "where a file is read first is no leap"
 
 
 def test_an_object_that_changed_or_went_is_told(tmp_path: Path) -> None:

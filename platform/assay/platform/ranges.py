@@ -73,7 +73,7 @@ class RangeFile(io.RawIOBase):
         held = self._window
         kept = held.data[start - held.start :] if held.start <= start < held.stop else b""
         begin = start + len(kept)
-        leapt = start - held.stop > self._window_bytes
+        leapt = bool(held.data) and self.limit is None and start - held.stop > self._window_bytes
         ahead = begin + (PEEK_BYTES if leapt else self._window_bytes)
         end = max(stop, min(ahead, self.size if self.limit is None else min(self.limit, self.size)))
         data = self._fetch(begin, end - begin).data
