@@ -18,6 +18,7 @@ import assay.jobs.backfill as job
 from assay.jobs import pipeline
 from assay.jobs.pipeline import MakeStage
 from assay.jobs.pools import Cluster
+from assay.jobs.run import BackfillFacts
 from assay.jobs.work import Receipt, Work
 from assay.platform.errors import AssayError
 from tests.conftest import Silent
@@ -57,7 +58,7 @@ def run(settings: dict[str, Any], told: str) -> None:
         sys.exit(error.exit_code)
 
 
-def run_alone(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> job.BackfillFacts:
+def run_alone(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> BackfillFacts:
     """The same in this process, for tests that change what it does."""
     monkeypatch.setattr(pipeline, "joined", _alone)
     monkeypatch.setattr(job, "Flow", _OneByOne)

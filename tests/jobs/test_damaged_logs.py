@@ -1,7 +1,7 @@
 """Delta logs that are damaged: what cannot be read is an error, what was forgotten is found and made again."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import pytest
@@ -162,7 +162,7 @@ def test_a_log_that_has_forgotten_a_commit(store: Store, place: Path, damage: Ca
     assert verify(VerifySpec(store=store.uri)).sound
 
 
-def mended(store: Store, shards: frozenset[int]) -> None:
+def mended(store: Store, shards: Set[int]) -> None:
     """What the backfill then does."""
     for shard in read_shards(store, generations(store)[0], shards):
         observe(store, shard.number, shard.refs)

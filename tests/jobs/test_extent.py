@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.jobs.extent import HIDDEN, Extent
-from assay.platform.uris import file_uri
+from assay.jobs.extent import HIDDEN, Extent, Kind
+from assay.platform.members import Member, Slice
+from assay.platform.uris import Location, file_uri
 
 NAMES = st.text("ab/%é", min_size=0, max_size=4)
 
@@ -36,6 +37,36 @@ def test_a_path_is_meant_as_a_listing_spells_it(tmp_path: Path) -> None:
     assert Extent.below(str(tmp_path / "link")).has(listed)
     assert Extent.beginning(str(tmp_path)).has(listed)
     assert not Extent.beginning(str(tmp_path / "a")).has(listed), "on disk a prefix is a folder"
+
+
+def test_a_pack_is_itself_and_all_that_lies_in_it(tmp_path: Path) -> None:
+    member = Member("s3://b/up/1.tar", Slice(512, 9), b"a.jpg").uri
+    pack = Extent.of_uri("s3://b/up/1.tar")
+    assert pack.kind is Kind.PACK
+    assert [pack.has(uri) for uri in ("s3://b/up/1.tar", member)] == [True, True]
+    others = ["s3://b/up/1.tar.gz", "s3://b/up/1.tar/x", "s3://b/up/11.tar!/x", Location("b", "up/1.tar!/x").uri]
+    assert not any(map(pack.has, others)), "nor a key that looks like a member"
+    alone = Extent.of_uri(member)
+    assert alone.kind is Kind.URI
+    assert [alone.has(uri) for uri in (member, member.replace("512", "513"), "s3://b/up/1.tar")] == [True, False, False]
+    assert Extent.below("s3://b/up").has(member)
+    (tmp_path / "link").symlink_to(tmp_path)
+    local = Member((tmp_path / "1.tar").as_uri(), Slice(512, 9), b"\xe9 <b>.jpg").uri
+    linked = str(tmp_path / "link" / "1.tar")
+    assert Extent.of_uri(linked).has(local)
+    assert Extent.of_uri(linked + local.partition(".tar")[2]).has(local)
+
+
+@given(NAMES, st.lists(NAMES, min_size=1, max_size=6))
+def test_of_a_pack_columns_and_ends_agree_with_each_uri(stem: str, names: list[str]) -> None:
+    extent = Extent.of_uri(f"s3://b/{stem}.tar")
+    ends = (".tar", ".tar!/000000000000512+9/x", ".tar.gz", "")
+    uris = sorted(f"s3://b/{name}{end}" for name in [stem, *names] for end in ends)
+    meant = [extent.has(uri) for uri in uris]
+    assert sum(meant) >= 2
+    assert extent.mask(pa.chunked_array([uris])).to_pylist() == meant
+    assert all(extent.may_lie_between(uri, uri) == one for uri, one in zip(uris, meant, strict=True))
+    assert extent.may_lie_between(uris[0], uris[-1])
 
 
 @given(NAMES, st.lists(NAMES, min_size=1, max_size=6), st.booleans())

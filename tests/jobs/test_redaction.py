@@ -1,5 +1,6 @@
 """Rows are taken out of the files that hold them: what is left is numbered as before, and read before anything goes."""
 
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def test_shards_left_without_images_are_not_open_for_ever(corpus: Corpus) -> Non
     assert corpus.verify().sound
 
 
-def plan_backlog(store: Store, partition: dict[str, str]) -> frozenset[int]:
+def plan_backlog(store: Store, partition: dict[str, str]) -> Set[int]:
     left = find_backlog(store, generations(store), partition, retry_faults=True)
     return left.observe | left.judge | left.retry.keys()
 

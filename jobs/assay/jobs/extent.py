@@ -1,4 +1,4 @@
-"""The extent of an erasure: one uri, or all that begin with a prefix.
+"""The extent of an erasure: one uri, a pack with all that lies in it, or all uris that begin with a prefix.
 
 Knows how people spell places and which uris they mean. Does not know what is stored under them.
 """
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from assay.platform.errors import SpecError
+from assay.platform.members import MARK, is_pack, parse_member
 from assay.platform.uris import file_uri, parse_uri
 
 HIDDEN = "(forgotten)"
@@ -24,6 +25,7 @@ class Kind(StrEnum):
 
     URI = "uri"
     PREFIX = "prefix"
+    PACK = "pack"
 
 
 class Extent(BaseModel):
@@ -36,8 +38,8 @@ class Extent(BaseModel):
 
     @classmethod
     def of_uri(cls, text: str) -> "Extent":
-        """The one image a uri or path names."""
-        return cls(kind=Kind.URI, stems=_spellings(text))
+        """The one image a uri or path names; of a pack, it and all that lies in it."""
+        return cls(kind=Kind.PACK if is_pack(text) else Kind.URI, stems=_spellings(text))
 
     @classmethod
     def below(cls, text: str) -> "Extent":
@@ -51,22 +53,27 @@ class Extent(BaseModel):
 
     def has(self, uri: str) -> bool:
         """Whether a uri is meant."""
-        return uri in self.stems if self.kind is Kind.URI else uri.startswith(self.stems)
+        return uri.startswith(self._beginnings) or (self.kind is not Kind.PREFIX and uri in self.stems)
+
+    @property
+    def _beginnings(self) -> tuple[str, ...]:
+        if self.kind is Kind.PACK:
+            return tuple(f"{stem}{MARK}" for stem in self.stems)
+        return self.stems if self.kind is Kind.PREFIX else ()
 
     def mask(self, uris: pa.ChunkedArray) -> pa.ChunkedArray:
         """Which of a column of uris are meant."""
-        if self.kind is Kind.URI:
-            return pc.is_in(uris, pa.array(self.stems, pa.string()))
-        found = pc.starts_with(uris, self.stems[0])
-        for stem in self.stems[1:]:
+        whole = () if self.kind is Kind.PREFIX else self.stems
+        found = pc.is_in(uris, pa.array(whole, pa.string()))
+        for stem in self._beginnings:
             found = pc.or_(found, pc.starts_with(uris, stem))
         return found
 
     def may_lie_between(self, first: str, last: str) -> bool:
         """Whether uris from `first` to `last` can be meant."""
-        if self.kind is Kind.URI:
-            return any(first <= stem <= last for stem in self.stems)
-        return any(first[: len(stem)] <= stem <= last for stem in self.stems)
+        if self.kind is not Kind.PREFIX and any(first <= stem <= last for stem in self.stems):
+            return True
+        return any(first[: len(stem)] <= stem <= last for stem in self._beginnings)
 
     def names(self, text: str) -> bool:
         """Whether a text is, as a whole, the name of a place that is meant, or of the folder that all of it is."""
@@ -100,6 +107,9 @@ class Extent(BaseModel):
 
 def _spellings(text: str) -> tuple[str, ...]:
     """The uris of a place: as written and, on disk, with links in its folders followed, as a listing has them."""
+    member = parse_member(text)
+    if member is not None:
+        return tuple(f"{pack}{text[len(member.pack) :]}" for pack in _spellings(member.pack))
     place = parse_uri(text)
     if place.is_s3:
         return (place.uri,)

@@ -25,6 +25,7 @@ from assay.jobs.generation import Generation, Part
 from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.platform.errors import ManifestError
+from assay.platform.members import Row, parse_member
 from assay.platform.other_clients import arrow_place, outlast
 from assay.platform.rows import MANIFEST, ImageRef
 from assay.platform.spec import Spec
@@ -60,17 +61,42 @@ class Shard:
 
 
 def cut(refs: Iterable[ImageRef], first_shard: int, spec: ShardSpec) -> Iterator[Shard]:
-    """Cut sorted `refs` into shards, numbered from `first_shard`."""
+    """Cut sorted `refs` into shards, numbered from `first_shard`. None has images of two packs, and a Parquet row group
+    that fits into one is not shared out among several."""
     held: list[ImageRef] = []
-    held_bytes, number = 0, first_shard
-    for ref in refs:
-        if held and (len(held) >= spec.images or held_bytes + ref.size > spec.bytes):
+    held_bytes, held_pack, number = 0, "", first_shard
+    for unit, pack in _units(refs, spec):
+        unit_bytes = sum(ref.size for ref in unit)
+        is_full = len(held) + len(unit) > spec.images or held_bytes + unit_bytes > spec.bytes
+        if held and (is_full or pack != held_pack):
             yield Shard(number, tuple(held))
             held, held_bytes, number = [], 0, number + 1
-        held.append(ref)
-        held_bytes += ref.size
+        held += unit
+        held_bytes, held_pack = held_bytes + unit_bytes, pack
     if held:
         yield Shard(number, tuple(held))
+
+
+def _units(refs: Iterable[ImageRef], spec: ShardSpec) -> Iterator[tuple[list[ImageRef], str]]:
+    """What stays together: single images, or those of one row group as far as one shard can have them; with their
+    pack."""
+    unit, unit_bytes, key = list[ImageRef](), 0, ("", 0)
+    for ref in refs:
+        member = parse_member(ref.uri)
+        if member is None or not isinstance(member.place, Row):
+            if unit:
+                yield unit, key[0]
+                unit = []
+            yield [ref], member.pack if member else ""
+            continue
+        mine = (member.pack, member.place.group)
+        if unit and (mine != key or len(unit) >= spec.images or unit_bytes + ref.size > spec.bytes):
+            yield unit, key[0]
+            unit, unit_bytes = [], 0
+        unit.append(ref)
+        unit_bytes, key = unit_bytes + ref.size, mine
+    if unit:
+        yield unit, key[0]
 
 
 class ManifestWriter:

@@ -19,6 +19,7 @@ from assay.jobs.gallery import Gallery, Thumbnail, picture_of
 from assay.jobs.report_data import LabelReport, ReportData, Specimen
 from assay.jobs.tally import BINS, Band
 from assay.platform.faults import FAULTS, FaultFacts, FaultKind
+from assay.platform.members import parse_member
 from assay.platform.uris import parse_uri, relative_uri
 
 OPEN_LABELS = 3
@@ -147,7 +148,8 @@ def link_to(uri: str) -> str:
         parts = urlsplit(uri)
     except ValueError:  # such as a broken IPv6 host: text, then
         return ""
-    return uri if parts.scheme in LINKED and uri.startswith(f"{parts.scheme}://") else ""
+    can_open = parts.scheme in LINKED and uri.startswith(f"{parts.scheme}://") and parse_member(uri) is None
+    return uri if can_open else ""
 
 
 def show_name(uri: str, source: str) -> str:

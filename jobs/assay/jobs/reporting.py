@@ -19,8 +19,8 @@ from assay.jobs.report_trace import leave_trace
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
 from assay.platform.faults import Fault
-from assay.platform.fetch import fetch
 from assay.platform.images import Budget
+from assay.platform.packs import PackReader
 from assay.platform.release import Release
 from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
@@ -63,7 +63,8 @@ def report(spec: ReportSpec) -> ReportFacts:
     facts = spec.out.with_suffix(".json")
     with unerased(store):  # an erasure that begins after this finds the trace
         data = collect_report(_inputs(store, *_subject(store, spec)))
-        page = render_page(data, make_gallery(data, lambda uri, etag: _picture(storage, uri, etag))).encode()
+        pictures = PackReader(storage, Budget().max_bytes)
+        page = render_page(data, make_gallery(data, lambda uri, etag: _picture(pictures, uri, etag))).encode()
         files = {spec.out: page, facts: data.model_dump_json(indent=1).encode()}
         if spec.trace:
             leave_trace(store, data, files)
@@ -92,6 +93,7 @@ def _subject(store: Store, spec: ReportSpec) -> tuple[Release, dict[str, Any]]:
 
 
 def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInputs:
+    pictures = PackReader(store.storage, Budget().max_bytes)
     library, policy = release.library(), release.policy(record["policy"])
     mine = (pc.field("release") == release.id) & (pc.field("policy") == policy.name)
     rules = {label: policy.labels.get(label, policy.default) for label in library.labels}
@@ -102,11 +104,11 @@ def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInp
         thresholds={label: {"review": rule.review, "block": rule.block} for label, rule in rules.items() if rule},
         titles={label: label.replace("_", " ") for label in library.labels},
         no_evidence=frozenset(name for name, label in library.labels.items() if label.no_evidence),
-        fetch=lambda uri, etag: _picture(store.storage, uri, etag),
+        fetch=lambda uri, etag: _picture(pictures, uri, etag),
     )
 
 
-def _picture(storage: Storage, uri: str, etag: str) -> bytes | None:
+def _picture(pictures: PackReader, uri: str, etag: str) -> bytes | None:
     """The bytes of a picture as it was observed, or None when that version is no longer to be had."""
-    data = fetch(storage, ImageRef(uri, etag, 0), Budget().max_bytes)
+    data = pictures.fetch(ImageRef(uri, etag, 0))
     return None if isinstance(data, Fault) else data

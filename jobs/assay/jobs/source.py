@@ -1,9 +1,11 @@
 """A source: the folder, bucket prefix, Parquet manifest or text list that names the images of a corpus.
 
-Knows how each becomes a sorted stream of `ImageRef`s. Does not know shards, stores or what was seen before.
+Knows how each becomes a sorted stream of `ImageRef`s. Does not know shards, stores or what was seen before, nor what
+lies in packs (`unpacking.py`).
 """
 
 import fnmatch
+import heapq
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ from pydantic import Field
 from assay.platform.errors import ManifestError
 from assay.platform.fetch import file_etag
 from assay.platform.listing import list_objects
+from assay.platform.members import is_pack, order_of
 from assay.platform.refusals import CREDENTIAL_CODES, REQUEST_ERRORS, Trouble, error_code, job_error, trouble_of
 from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
@@ -38,6 +41,14 @@ class SourceSpec(Spec):
         (), description="plan only names that match one of these patterns (* also matches /)"
     )
     exclude: tuple[str, ...] = Field((), description="leave out names that match one of these patterns")
+    packed: bool = Field(
+        False,
+        description="objects whose names end in .tar or .parquet are packs: plan the images in them; patterns choose "
+        "whole packs",
+    )
+    image_columns: tuple[str, ...] = Field(
+        (), description="columns of Parquet packs that hold images; unset: told from names and types"
+    )
 
     def wants(self, name: str) -> bool:
         """Whether an object of this name, relative to the source, is planned."""
@@ -49,26 +60,45 @@ class SourceSpec(Spec):
 def source_root(source: str) -> str:
     """The uri that names are relative to: the folder or prefix itself; empty for a list, whose uris stand whole."""
     place = parse_uri(source)
-    if _is_parquet(source) or _is_list(source):
+    if _is_parquet(source) or _is_list(source):  # a Parquet file that is a pack has whole uris, too
         return ""
     return place.uri.rstrip("/") if place.is_s3 else file_uri(os.fsencode(Path(place.key).resolve()))
 
 
 def read_source(storage: Storage, source: str, spec: SourceSpec) -> Iterator[ImageRef]:
-    """The images of `source` that the spec wants, sorted by uri, each uri once.
+    """The images of `source` that the spec wants, sorted by uri, each uri once; packs among them are whole still, and
+    stand where what lies in them will (`order_of`).
 
     Raises:
         ManifestError: a manifest or list that cannot be read, or names a uri twice.
         BucketError, CredentialsError, StorageError: as `list_objects`.
     """
-    if _is_parquet(source):
-        refs = _read_manifest(storage, source)
-    elif _is_list(source):
-        refs = _look_up(storage, _read_list(storage, source))
-    else:
-        refs = list_objects(storage, source)
     shown_root = shown_name(source_root(source))
-    return (ref for ref in refs if spec.wants(relative_uri(shown_name(ref.uri), shown_root)))
+    refs = _read_refs(storage, source, spec)
+    wanted = (ref for ref in refs if spec.wants(relative_uri(shown_name(ref.uri), shown_root)))
+    return _packs_last(wanted) if spec.packed else wanted
+
+
+def _read_refs(storage: Storage, source: str, spec: SourceSpec) -> Iterator[ImageRef]:
+    if _is_list(source):
+        return _look_up(storage, _read_list(storage, source))
+    place = parse_uri(source)
+    if spec.packed and is_pack(source) and (place.is_s3 or not Path(place.key).is_dir()):
+        return _look_up(storage, [place.uri if place.is_s3 else file_uri(os.fsencode(Path(place.key).resolve()))])
+    return _read_manifest(storage, source) if _is_parquet(source) else list_objects(storage, source)
+
+
+def _packs_last(refs: Iterator[ImageRef]) -> Iterator[ImageRef]:
+    """`refs`, sorted by uri, in the order of what lies in them: `a.tar b` comes before `a.tar!/…`."""
+    held: list[tuple[str, ImageRef]] = []
+    for ref in refs:
+        while held and held[0][0] <= ref.uri:
+            yield heapq.heappop(held)[1]
+        if is_pack(ref.uri):
+            heapq.heappush(held, (order_of(ref), ref))
+        else:
+            yield ref
+    yield from (ref for _, ref in sorted(held, key=lambda one: one[0]))
 
 
 def _is_parquet(source: str) -> bool:

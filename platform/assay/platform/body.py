@@ -99,8 +99,10 @@ class BodyReader:
 
 
 def _content_md5(response: Mapping[str, Any]) -> str | None:
-    """The MD5 a response states of its body: its etag, unless it came in parts or is encrypted with a key of KMS or
-    of the customer."""
+    """The MD5 a response states of its body: its etag, unless it came in parts, is encrypted with a key of KMS or of
+    the customer, or this body is only a range of it."""
+    if response.get("ContentRange"):
+        return None
     if "aws:kms" in str(response.get("ServerSideEncryption", "")) or response.get("SSECustomerAlgorithm"):
         return None
     found = _MD5.fullmatch(str(response.get("ETag", "")))

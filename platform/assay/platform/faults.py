@@ -45,7 +45,9 @@ FAULTS: dict[FaultKind, FaultFacts] = {
         False, "the decoder refused the content", "look at the detail; convert it or upload it again"
     ),
     FaultKind.UNSUPPORTED_FORMAT: FaultFacts(
-        False, "not one of the image formats read", "leave it out with --exclude; HEIC needs the `heic` extra"
+        False,
+        "not one of the image formats read",
+        "leave it out with --exclude; HEIC needs the `heic` extra, tars and Parquet files of images need --packed",
     ),
     FaultKind.TOO_LARGE: FaultFacts(
         False, "more bytes than the budget", "raise --budget.max-bytes if the file is trusted"

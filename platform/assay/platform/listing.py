@@ -88,7 +88,7 @@ def _list_bucket(storage: Storage, place: Location) -> Iterator[ImageRef]:
     groups: list[ImageRef | str] = []
     for page in top:
         groups += [*page.refs, *page.prefixes]
-    order = sorted(groups, key=lambda one: one if isinstance(one, str) else parse_uri(one.uri).key)
+    order = sorted(groups, key=lambda one: Location(place.bucket, one).uri if isinstance(one, str) else one.uri)
     with ThreadPoolExecutor(PREFIXES_AT_ONCE) as pool:
         yield from _in_order(storage, place, order, pool)
 

@@ -96,4 +96,4 @@ def delta_place(storage: Storage, uri: str) -> tuple[str, dict[str, str]]:
             "AWS_ENDPOINT_URL": storage.endpoint,
             "AWS_ALLOW_HTTP": str(storage.endpoint.startswith("http://")).lower(),
         }
-    return place.uri, options
+    return f"s3://{place.bucket}/{place.key}", options

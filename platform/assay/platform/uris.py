@@ -1,11 +1,14 @@
 """Uris of stored objects: how a place on disk or in a bucket is written, split and shortened.
 
 Object keys are data. A local path is written `file:///…` with every odd byte percent-encoded, so that names with
-newlines or bytes that are no UTF-8 survive Arrow, JSON and HTML. An S3 key is written as it is, after `s3://bucket/`.
+newlines or bytes that are no UTF-8 survive Arrow, JSON and HTML. An S3 key is written as it is, after `s3://bucket/`,
+but for one sequence: `.tar!/` (and `.parquet!/`) is where the uri of a pack ends and the name of what lies in it begins
+(`members.py`), so a key that has it is written with one more `!`, and a path with `%21`.
 Knows nothing of what is stored there.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -14,6 +17,9 @@ from assay.platform.errors import SpecError
 
 # What may stand bare in the path of a file uri (RFC 3986 pchar and "/"), less the characters people paste into shells.
 _BARE = "/-._~!$()*+,=:@"
+
+_MARKS = re.compile(r"(\.(?:tar|parquet))(!+)/", re.IGNORECASE)
+"""What could be taken for the end of a pack's uri."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class Location:
     @property
     def uri(self) -> str:
         """The place in writing; `parse_uri` is its inverse."""
-        return f"s3://{self.bucket}/{self.key}" if self.bucket else file_uri(os.fsencode(self.key))
+        return f"s3://{self.bucket}/{_MARKS.sub(_more, self.key)}" if self.bucket else file_uri(os.fsencode(self.key))
 
     def child(self, name: str) -> "Location":
         """A place below this one."""
@@ -40,7 +46,24 @@ class Location:
 
 def file_uri(path: bytes) -> str:
     """The uri of an absolute local path given as the system's bytes."""
-    return "file://" + quote_from_bytes(path, safe=_BARE)
+    return "file://" + _MARKS.sub(_encoded, quote_name(path))
+
+
+def quote_name(name: bytes) -> str:
+    """A name, given as bytes, as it stands in a uri."""
+    return quote_from_bytes(name, safe=_BARE)
+
+
+def _more(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2]}!/"
+
+
+def _fewer(found: re.Match[str]) -> str:
+    return f"{found[1]}{found[2][1:] or '!'}/"
+
+
+def _encoded(found: re.Match[str]) -> str:
+    return f"{found[1]}{'%21' * len(found[2])}/"
 
 
 def parse_uri(text: str) -> Location:
@@ -64,7 +87,7 @@ def parse_uri(text: str) -> Location:
     bucket, _, key = rest.partition("/")
     if not bucket:
         raise SpecError("no bucket in the uri", where=text, why="s3:// needs a bucket", fix="write s3://BUCKET/PREFIX")
-    return Location(bucket, key)
+    return Location(bucket, _MARKS.sub(_fewer, key))
 
 
 def relative_uri(uri: str, root: str) -> str:

@@ -34,7 +34,6 @@ DOWN = {"bicubic": FilterType.catmull_rom, "bilinear": FilterType.bilinear}
 pictures they agree within 3/255; on noise, and where a tiny picture is scaled up, single pixels differ by up to 22."""
 
 
-
 class Preprocess(BaseModel):
     """What the encoder wants to see."""
 
