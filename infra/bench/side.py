@@ -46,15 +46,16 @@ class ChildSide:
     def __init__(self, name: str, task: Task, log: Path) -> None:
         self._log = log
         began = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "infra.bench.side_process", name, task.model_dump_json()],
-            cwd=ROOT,
-            env={**os.environ, **_quiet(task.threads)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log.open("wb"),
-            text=True,
-        )
+        with log.open("wb") as words:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "infra.bench.side_process", name, task.model_dump_json()],
+                cwd=ROOT,
+                env={**os.environ, **_quiet(task.threads)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+            )
         try:
             self._answer()
         except SideError:
