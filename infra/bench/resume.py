@@ -1,4 +1,5 @@
-"""Resume planning over a store ledger as a run over N images leaves it (R11): `python -m infra.bench.resume`.
+"""Resume planning over a store ledger as a run over N images leaves it: R11 of the bench, and
+`python -m infra.bench.resume all` for every case.
 
 Makes the log of a store without its data files: `generation.json`, and in both tables' logs a checkpoint with the
 schema delta-rs itself writes. Knows how commits and compaction leave a log. Does not know images.
@@ -31,6 +32,8 @@ from assay.jobs.generation import Generation, Part, generations, publish
 from assay.jobs.ledger import DataFile
 from assay.jobs.store import Store, now
 from assay.platform.storage import Storage
+from infra.bench.bench import Bench
+from infra.bench.figure import Figure, Result
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 Ranges: TypeAlias = Annotated[Numbers, "[n, 2]: first and last shard"]
@@ -40,6 +43,7 @@ SHARD, SEGMENT, PLACES = 256, 256, 1000
 ROWS_PER_PART = 1_000_000
 PARTITION = {"release": "release-1", "policy": "strict"}
 TARGET_S = 5.0
+ROUNDS = 3
 SIZES = (10**6, 10**7, 10**8, 10**9)
 
 
@@ -258,41 +262,39 @@ def plan_aside(case: Case) -> dict[str, float]:
     return dict(json.loads(told))
 
 
-def measure(rounds: int = 3, images: int = 10**9) -> dict[str, Any]:
-    """R11: seconds to find what is left of `images`, compacted, in the worst of the states, and the growth of peak
-    memory against a hundredth of them; about three minutes.
-    """
-    found: dict[str, dict[str, float]] = {}
+def measure(bench: Bench) -> Result:
+    """R11: seconds to find what is left, compacted, in the worst of the states, and the growth of peak memory against a
+    hundredth of the images; about three minutes."""
+    images = bench.spec.ledger_images
     runs: dict[State, list[float]] = {}
+    growths: dict[State, Figure] = {}
+    facts: dict[str, float | str] = {"images": images}
     for state in State:
-        small, large = (
-            [plan_aside(Case(number, Shape.COMPACTED, state)) for _ in range(rounds)]
-            for number in (images // 100, images)
-        )
-        runs[state] = [one["seconds"] for one in large]
-        peaks = [statistics.median(one["peak_mib"] for one in some) for some in (small, large)]
-        seconds = statistics.median(runs[state])
-        found[state.value] = {"seconds": seconds, "peak_mib": peaks[1], "growth": round(peaks[1] / peaks[0], 2)}
-    worst = max(runs, key=lambda state: statistics.median(runs[state]))
-    return {
-        "value": statistics.median(runs[worst]),
-        "target": TARGET_S,
-        "low": min(runs[worst]),
-        "high": max(runs[worst]),
-        "images": images,
-        "states": found,
-        "bound_by": "delta-rs reading the tables' logs, by the file",
-    }
+        pairs = [
+            [plan_aside(Case(number, Shape.COMPACTED, state)) for number in (images // 100, images)] for _ in "123"
+        ]
+        runs[state] = [large["seconds"] for _, large in pairs]
+        growths[state] = Figure.of([large["peak_mib"] / small["peak_mib"] for small, large in pairs], 1.2, "at most")
+        facts[f"peak MiB, {state.value}"] = statistics.median(large["peak_mib"] for _, large in pairs)
+        bench.say(f"  {state.value}: {statistics.median(runs[state]):.2f} s")
+    worst = max(State, key=lambda state: statistics.median(runs[state]))
+    return Result(
+        title=f"resume planning over {images:.0e} images, compacted, {worst.value}, s",
+        figure=Figure.of(runs[worst], TARGET_S, "at most"),
+        bound_by="delta-rs reading the tables' logs, by the file",
+        more={f"peak memory ÷ that at a hundredth, {state.value}": growths[state] for state in State},
+        facts=facts,
+    )
 
 
 def main() -> int:
-    """Plan over the store named; or, with `all`, over every case once; or measure R11."""
+    """Plan over the store named; or, with `all`, over every case once."""
     if sys.argv[1:] == ["all"]:
         for shape, state, images in itertools.product(Shape, State, SIZES):
             case = Case(images, shape, state)
             print(f"{images:>13,} {shape:16} {state:32} {len(case.files()):>9,} {plan_aside(case)}", flush=True)
         return 0
-    print(json.dumps(plan_once(Path(sys.argv[1])) if sys.argv[1:] else measure(), indent=None if sys.argv[1:] else 1))
+    print(json.dumps(plan_once(Path(sys.argv[1]))))
     return 0
 
 

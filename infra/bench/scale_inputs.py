@@ -48,7 +48,7 @@ INPUTS: Mapping[str, Input] = {
         "images/s",
         Mark.MEASURED,
         "R2 of the bench: the whole backfill without a model, demo pictures on disk",
-        ("R2", "backfill_images_per_second"),
+        ("R2", "assay images/s"),
     ),
     "vCPUs of a GPU node": Input(16, "vCPUs", Mark.CHOSEN, "the H100 machine lent to this project"),
     "network of a node": Input(100e9, "bit/s", Mark.CHOSEN, "100 Gb/s"),
