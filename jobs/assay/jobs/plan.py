@@ -227,9 +227,12 @@ class _Merge:
         rows = self._rows(order_of(pack), lambda uri: uri.startswith(order_of(pack)))
         return [row.shard for row in rows if row.etag == pack.etag]
 
-    def _rows(self, first: str, wanted: Callable[[str], bool]) -> list[_Known]:
+    def begin(self) -> None:
+        """Read the first row: before the listing, which may take an hour."""
         if not self.begun:
             self.head, self.begun = next(self.known, None), True
+
+    def _rows(self, first: str, wanted: Callable[[str], bool]) -> list[_Known]:
         found = []
         while self.head is not None and (self.head.uri < first or wanted(self.head.uri)):
             if wanted(self.head.uri):
@@ -240,6 +243,7 @@ class _Merge:
 
 def _new_refs(listing: Iterator[ImageRef], merge: _Merge) -> Iterator[ImageRef]:
     """The refs of a sorted listing whose (uri, etag) no manifest has: one pass over both."""
+    merge.begin()
     for ref in listing:
         merge.tally.count(ref)
         shard = merge.shard_of(ref)
@@ -255,6 +259,7 @@ def _new_members(
 ) -> Iterator[ImageRef]:
     """What is new in a listing of packs. A pack of which any image is known was planned whole: it is not opened."""
     tally = merge.tally
+    merge.begin()
 
     def unknown() -> Iterator[ImageRef]:
         for ref in listing:
