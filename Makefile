@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export ONLY
 
 .PHONY: setup demo test lint bench encoder nightly
 
@@ -27,7 +28,9 @@ nightly: setup
 	bash infra/scripts/system.sh
 	$(BIN)/python -m pytest --timeout=3600
 
+# All of it takes under an hour; ONLY=R2,R6 runs those parts.
 bench: setup
+	bash infra/scripts/bench.sh $(VENV)
 	$(BIN)/python -m infra.bench
 
 encoder: setup

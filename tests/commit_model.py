@@ -15,6 +15,7 @@ from greenlet import greenlet
 from assay.jobs import lease as lease_module
 from assay.jobs.backlog import Backlog, backlog_of
 from assay.jobs.committer import Committer
+from assay.jobs.file_table import FileTable
 from assay.jobs.ledger import DataFile, Ledger, NotAcknowledgedError, Transaction
 from assay.jobs.store import Store
 from assay.jobs.work import Receipt, Task, Work, WrittenFile, digest_of_keys
@@ -189,9 +190,10 @@ class Driver:
 
     def _backlog(self) -> Backlog:
         observed, verdicts = self.store.observations.files(), self.store.verdicts.files()
+        files = FileTable.of(observed), FileTable.of(verdicts)
         flaky = [one.first_shard for one in observed if self.world.files[one.path].flaky] if self.retry else []
         retry = {shard: REFS[shard][:1] for shard in flaky}
-        return backlog_of(observed, verdicts, PARTITION, SHARDS, len(SHARDS) * ROWS, retry)
+        return backlog_of(*files, PARTITION, SHARDS, len(SHARDS) * ROWS, retry)
 
     def _size_of(self, name: str) -> int | None:
         self.world.hand_over("before size")

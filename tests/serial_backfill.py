@@ -12,6 +12,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import assay.jobs.backfill as job
 from assay.jobs import pipeline
 from assay.jobs.pipeline import MakeStage
@@ -53,6 +55,14 @@ def run(settings: dict[str, Any], told: str) -> None:
     except AssayError as error:
         Path(told).write_text(str(error))
         sys.exit(error.exit_code)
+
+
+def run_alone(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> job.BackfillFacts:
+    """The same in this process, for tests that change what it does."""
+    monkeypatch.setattr(pipeline, "joined", _alone)
+    monkeypatch.setattr(job, "Flow", _OneByOne)
+    spec = job.BackfillSpec.model_validate(settings)
+    return job.backfill(spec, Silent(), threading.Event(), "assay backfill …")
 
 
 class ForkServer:

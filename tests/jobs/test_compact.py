@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.jobs.compact import CompactSpec, compact, groups_of, take_apart
+import assay.jobs.backfill as job
+from assay.jobs import compact as compact_module
+from assay.jobs.compact import CompactSpec, compact, compact_grown, groups_of, take_apart
 from assay.jobs.datafile import read_shard
-from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.jobs.verify import VerifyFacts, VerifySpec, verify
 from assay.platform.errors import ConservationError, FencedError, SpecError
 from assay.platform.storage import Storage
 from tests.conftest import S3Server, write_pictures
-from tests.serial_backfill import ForkServer
+from tests.serial_backfill import ForkServer, run_alone
 from tests.store_doubles import PARTITION, judge, new_store, observe, observed_rows, refs_of, reopened, tree
 
 OLDER = {"release": "older", "policy": "lenient"}
@@ -67,7 +70,7 @@ def test_whole_segments_become_one_file_each(store: Store) -> None:
     assert ranges(again.observations.files()) == [(0, 3), (4, 7), (8, 8), (9, 9)]
     assert ranges(again.verdicts.files()) == sorted(2 * [(0, 3), (4, 7), (8, 8), (9, 9)])
     assert rows_of(again) == before
-    assert list(DoneShards.of(again.observations.files())) == list(range(10))
+    assert list(ShardRanges.of(again.observations.files())) == list(range(10))
     once_more = compact(spec_of(store))
     assert (once_more.written, once_more.files_before) == (0, 12)
 
@@ -152,6 +155,54 @@ def test_a_shard_whose_rows_are_all_gone_stays_done(local: Store) -> None:
     assert reopened(local).observations.dataset().count_rows() == 6
 
 
+def test_tables_of_many_files_are_compacted_by_a_run_itself(local: Store) -> None:
+    fill(local, range(600))
+    before, held = rows_of(local), reopened(local)
+    with held.hold("test") as lease:
+        assert compact_grown(held, lease.check, grown=600) == 0
+        assert compact_grown(held, lease.check, grown=599) == 4
+        assert compact_grown(held, lease.check, grown=0) == 0, "what is left is no whole segment"
+    wide = [(0, 255), (256, 511)]
+    assert ranges(reopened(local).observations.files()) == wide + [(shard, shard) for shard in range(512, 600)]
+    assert ranges(reopened(local).verdicts.files())[:2] == wide
+    assert rows_of(reopened(local)) == before
+
+
+def test_who_lost_the_store_compacts_no_more(local: Store) -> None:
+    fill(local, range(256))
+
+    def check() -> None:
+        raise FencedError("another driver has this store", where="here", why="told", fix="none")
+
+    held = reopened(local)
+    with held.hold("test"), pytest.raises(FencedError, match="another"):
+        compact_grown(held, check, grown=0)
+    assert len(reopened(local).observations.files()) == 256
+
+
+@pytest.mark.parametrize("second", [{"policy": "lenient"}, {"retry_faults": True}])
+def test_a_run_compacts_between_windows(
+    local: Store, tmp_path: Path, release_dir: Path, monkeypatch: pytest.MonkeyPatch, second: dict[str, object]
+) -> None:
+    """What later windows have to do, to judge what was observed or to try again, goes on over files that moved."""
+    pictures = write_pictures(tmp_path / "bucket", 11)
+    listing = tmp_path / "uris.txt"
+    listing.write_text("\n".join([*map(str, pictures), str(tmp_path / "bucket" / "late.jpg")]))
+    monkeypatch.setattr(job, "WINDOW", 3)
+    monkeypatch.setattr(compact_module, "CompactSpec", lambda **places: CompactSpec(segment_shards=2, **places))
+    monkeypatch.setattr(job, "compact_grown", partial(compact_grown, grown=4))
+    places = {"source": str(listing), "store": local.uri, "release": str(release_dir), "shard": {"images": 1}}
+    run_alone(places | {"max_fault_rate": 1.0}, monkeypatch)
+    assert ranges(reopened(local).observations.files()) == [(at, at + 1) for at in range(0, 12, 2)]
+    if "retry_faults" in second:
+        shutil.copy(pictures[0], tmp_path / "bucket" / "late.jpg")
+    facts = run_alone(places | {"max_fault_rate": 1.0} | second, monkeypatch)
+    assert verify(VerifySpec(store=local.uri, deep=True)).sound
+    proof = verify(VerifySpec(store=local.uri, policy=facts.policy, deep=True))
+    assert proof.sound
+    assert (facts.judged, facts.retried, proof.faulted) in [(12, 0, 1), (0, 1, 0)]
+
+
 def test_two_files_with_one_shard_are_refused(local: Store) -> None:
     fill(local, range(4))
     observe(local, 2, refs_of(1))
@@ -206,7 +257,7 @@ def test_groups_cover_whole_segments_without_gaps(pieces: list[tuple[int, int, b
         if present:
             files.append(DataFile(f"f{at}", size, width, at, at + width - 1, "a", "b", {}))
         at += width
-    done = DoneShards.of(files)
+    done = ShardRanges.of(files)
     seen: list[str] = []
     for group in groups_of(files, segment, 12):
         seen += [file.path for file in group]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from assay.jobs.corpus import CorpusSpec, draw_member, plan_members
 from assay.jobs.gallery import EDGE, SMALL, Thumbnail, make_gallery, make_thumbnail, picture_of
-from assay.jobs.report import LabelReport, ReportData, RunFacts, Specimen
+from assay.jobs.report_data import LabelReport, ReportData, RunFacts, Specimen
 from assay.jobs.tally import BINS, Band
 from assay.platform.guard import Guard
 from assay.platform.images import Budget, decode

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from assay.jobs.gallery import GALLERY_BYTES, SMALL, Gallery, Thumbnail, make_thumbnail, picture_of
 from assay.jobs.page import link_to, plot_scores, render_page, share_out, show_name, split_parts
-from assay.jobs.report import FaultExample, LabelReport, ReportData, RunFacts, Specimen
+from assay.jobs.report_data import FaultExample, LabelReport, ReportData, RunFacts, Specimen
 from assay.jobs.tally import BINS, Band
 from assay.platform.faults import FAULTS
 from assay.platform.images import Budget, decode

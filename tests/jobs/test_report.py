@@ -10,7 +10,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from assay.jobs.report import ReportData, ReportInputs, collect_report
+from assay.jobs.report import ReportInputs, collect_report
+from assay.jobs.report_data import ReportData
 from assay.jobs.tally import BINS, SAMPLE, Band, Candidate, LabelTally, explode_findings, explode_scores
 from assay.platform.errors import ConservationError
 from assay.platform.rows import OBSERVATIONS, VERDICTS

@@ -3,14 +3,8 @@
 import io
 import os
 import re
-import resource
 import signal
-import struct
-import subprocess
-import sys
-import threading
 import time
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,52 +13,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.platform.decoder_child import Strike
-from assay.platform.errors import AssayError
 from assay.platform.faults import FAULTS, Fault, FaultKind
 from assay.platform.guard import Guard
-from assay.platform.images import Budget, Decoded, Preprocess, decode
+from assay.platform.images import Budget, Decoded, decode
+from tests.platform.guard_watch import (
+    BUDGET,
+    CRASHED,
+    GREEDY,
+    HUNG,
+    MIB,
+    PREPROCESS,
+    picture,
+    pids,
+    same,
+    wait_until_gone,
+)
 from tests.platform.planted_decoder import PLANTED, order
-
-PREPROCESS = Preprocess(size=32, fit="pad", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-BUDGET = Budget()
-CRASHED, HUNG, GREEDY = FaultKind.DECODER_CRASHED, FaultKind.TOO_SLOW, FaultKind.TOO_MUCH_MEMORY
-MIB = 2**20
-
-
-def picture(number: int = 0, size: tuple[int, int] = (40, 30), format: str = "PNG") -> bytes:
-    pixels = np.random.default_rng(number).integers(0, 256, (*size[::-1], 3), np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, format)
-    return out.getvalue()
-
-
-def same(seen: Decoded | Fault, data: bytes, budget: Budget = BUDGET) -> bool:
-    """Whether an image was seen as `images.decode` sees it here."""
-    expected = decode(data, PREPROCESS, budget)
-    if isinstance(seen, Fault) or isinstance(expected, Fault):
-        return seen == expected
-    facts = [(one.views, one.format, one.width, one.height, one.frames) for one in (seen, expected)]
-    return facts[0] == facts[1] and np.array_equal(seen.pixels, expected.pixels)
-
-
-def pids(guard: Guard) -> list[int]:
-    return [child._process.pid for child in guard._children]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def wait_until_gone(processes: list[int], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while any(map(is_alive, processes)):
-        assert time.monotonic() < deadline, [pid for pid in processes if is_alive(pid)]
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -239,13 +203,6 @@ def test_what_the_decoder_says_itself_is_final(tries: Path) -> None:
         assert pids(guard) == before
 
 
-def test_the_two_strikes_are_both_told() -> None:
-    """A hang and then a crash: the second names the fault."""
-    assert Strike(CRASHED, "died of SIGSEGV").after(Strike(HUNG, "no answer in 9.6 s")) == Fault(
-        CRASHED, "no answer in 9.6 s, then died of SIGSEGV"
-    )
-
-
 def test_a_child_that_says_too_much_is_not_asked_again(tries: Path, once: Path) -> None:
     data = picture()
     with Guard(PREPROCESS, BUDGET, 1, PLANTED) as guard:
@@ -288,248 +245,3 @@ def test_healthy_images_pass_while_another_hangs(tries: Path) -> None:
 
 def test_faults_of_the_guard_are_lasting() -> None:
     assert not any(FAULTS[kind].transient for kind in (CRASHED, HUNG, GREEDY))
-
-
-# Starting and ending --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("command", "why"),
-    [
-        ((sys.executable, "-c", "import no_such_module"), "exited with 1: ModuleNotFoundError: No module named"),
-        ((sys.executable, "-c", "import os; os.abort()"), "died of SIGABRT"),
-        ((sys.executable, "-c", "print('hello, world')"), "it spoke out of form"),
-        (("/no/such/program",), "No such file"),
-    ],
-)
-def test_a_decoder_that_does_not_start_ends_the_job_and_says_why(command: tuple[str, ...], why: str) -> None:
-    with Guard(PREPROCESS, BUDGET, 2, command) as guard:
-        for _ in range(3):  # and no place is lost by it
-            with pytest.raises(AssayError) as caught:
-                guard.decode(picture())
-            assert caught.value.what == "the image decoder does not start"
-            assert caught.value.why.startswith(why) or why in caught.value.why
-            assert caught.value.where == " ".join(command)
-            assert caught.value.fix
-        assert pids(guard) == []
-
-
-def test_a_decoder_that_never_gets_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.platform.decoder_child.START_S", 0.2)
-    with (
-        Guard(PREPROCESS, BUDGET, 1, (sys.executable, "-c", "import time; time.sleep(600)")) as guard,
-        pytest.raises(AssayError, match="does not start") as caught,
-    ):
-        guard.decode(picture())
-    assert "not ready in 0.2 s" in caught.value.why
-
-
-def test_closing_ends_the_children_and_the_guard() -> None:
-    guard = Guard(PREPROCESS, BUDGET, 2)
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(guard.decode, [picture(number) for number in range(20)]))
-    children = pids(guard)
-    assert children
-    guard.close()
-    wait_until_gone(children)
-    with pytest.raises(ValueError, match="closed"):
-        guard.decode(picture())
-    guard.close()  # again
-
-
-def test_a_guard_that_is_let_go_leaves_no_children() -> None:
-    guard = Guard(PREPROCESS, BUDGET, 1)
-    guard.decode(picture())
-    children = pids(guard)
-    del guard
-    wait_until_gone(children)
-
-
-def test_children_outlive_the_thread_that_asked_first(guard: Guard) -> None:
-    """Linux ends a child with the thread that started it: it must not be one that comes and goes."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(guard.decode, picture()).result()
-    children = pids(guard)
-    time.sleep(0.2)
-    assert all(map(is_alive, children))
-
-
-PARENT = """
-import sys, threading
-from pathlib import Path
-from assay.platform.guard import Guard
-from tests.platform.test_guard import BUDGET, PREPROCESS, pids, picture
-from tests.platform.planted_decoder import PLANTED, order
-
-tries = Path(sys.argv[1])
-guard = Guard(PREPROCESS, BUDGET, 2, PLANTED)
-guard.decode(picture())
-threading.Thread(target=guard.decode, args=(order("spin", tries),), daemon=True).start()
-while not list(tries.iterdir()):
-    pass
-guard.decode(picture())
-print(*pids(guard), flush=True)
-threading.Event().wait()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a child that hangs outlives a parent that was killed")
-@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM])
-def test_no_child_outlives_its_parent(tries: Path, ended_by: signal.Signals) -> None:
-    """One of them idle, and one hanging in C, deaf to the end of its stdin."""
-    root = Path(__file__).parents[2]
-    started = [sys.executable, "-c", PARENT, str(tries)]
-    with subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root) as parent:
-        assert parent.stdout
-        children = [int(pid) for pid in parent.stdout.readline().split()]
-        assert len(children) == 2
-        assert all(map(is_alive, children))
-        parent.send_signal(ended_by)
-    wait_until_gone(children)
-
-
-# What a child has and may ---------------------------------------------------------------------------------------------
-
-
-def test_a_child_has_no_secret_and_no_file_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("AWS_SECRET_ACCESS_KEY", "ASSAY_STORAGE_SECRET_KEY", "RAY_AUTH_TOKEN", "SOMEBODY_S_PASSWORD"):
-        monkeypatch.setenv(name, "canary-7d1f")
-    with (tmp_path / "canary").open("w") as ours, Guard(PREPROCESS, BUDGET, 1) as guard:
-        os.set_inheritable(ours.fileno(), True)
-        guard.decode(picture())
-        [pid] = pids(guard)
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-        assert b"canary-7d1f" not in environment
-        named = {variable.partition(b"=")[0].decode() for variable in environment.split(b"\0") if variable}
-        assert named <= {
-            *("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_CTYPE"),  # LC_CTYPE is Python's own doing
-            *("PYTHONPATH", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"),
-        }
-        open_files = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
-        assert all(name.startswith("pipe:") or name == os.devnull for name in open_files), open_files
-        assert len(open_files) == 4  # stdin, answers, and stdout and stderr that lead nowhere
-
-
-def test_a_child_is_small_and_single_threaded(guard: Guard) -> None:
-    guard.decode(picture())
-    status = Path(f"/proc/{pids(guard)[0]}/status").read_text()
-    facts = dict(line.split(":", 1) for line in status.splitlines())
-    assert int(facts["Threads"]) == 1
-    assert int(facts["VmHWM"].split()[0]) < 120 * 1024  # KiB; torch alone would be four times that
-
-
-def test_a_child_loads_nothing_heavy() -> None:
-    asked = (
-        "import sys, assay.platform.decoder_process\n"
-        "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'ray', 'pyarrow', 's3fs', 'botocore'}))"
-    )
-    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == "[]"
-
-
-def test_the_limits_a_child_lives_under(guard: Guard) -> None:
-    guard.decode(picture())
-    limits = {
-        line[:26].strip(): line[26:].split() for line in Path(f"/proc/{pids(guard)[0]}/limits").read_text().splitlines()
-    }
-    assert limits["Max core file size"][:2] == ["0", "0"]
-    assert limits["Max file size"][:2] == ["0", "0"]
-    space = int(limits["Max address space"][0])
-    assert BUDGET.memory_bytes < space < BUDGET.memory_bytes + 512 * MIB
-    assert Path(f"/proc/{pids(guard)[0]}/oom_score_adj").read_text().strip() == "1000"
-
-
-# Memory ---------------------------------------------------------------------------------------------------------------
-
-
-def peak_mib(guard: Guard) -> float:
-    status = Path(f"/proc/{pids(guard)[0]}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found
-    return int(found[1]) / 1024
-
-
-def large(format: str, side: int = 4000, mode: str = "RGB") -> bytes:
-    out = io.BytesIO()
-    Image.new(mode, (side, side), "red" if mode == "RGB" else 0).save(out, format)
-    return out.getvalue()
-
-
-def test_a_large_image_in_little_memory_is_named() -> None:
-    """16 million pixels, 64 MB as Pillow holds them, under a limit of 48."""
-    data = large("PNG")
-    with Guard(PREPROCESS, Budget(max_memory=48 * MIB), 1) as guard:
-        fault = guard.decode(data)
-        assert fault == Fault(GREEDY, "PNG: MemoryError, twice")
-        assert same(guard.decode(picture()), picture())
-    with Guard(PREPROCESS, BUDGET, 1) as guard:
-        assert isinstance(guard.decode(data), Decoded)
-
-
-def test_a_file_too_large_for_the_memory_is_read_past(tries: Path) -> None:
-    with Guard(PREPROCESS, Budget(max_memory=8 * MIB), 1) as guard:
-        assert guard.decode(bytes(32 * MIB)) == Fault(GREEDY, "MemoryError, twice")
-        assert guard.decode(b"x") == Fault(FaultKind.UNSUPPORTED_FORMAT, "no image format known")
-
-
-def png_bomb(side: int) -> bytes:
-    """A PNG of `side` x `side` black pixels in a few kilobytes."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    packer = zlib.compressobj(9)
-    row = bytes(1 + side // 8)
-    rows = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-def gif_bomb() -> bytes:
-    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 65000, 65000, 0) + b"\x02\x02\x44\x01\x00"
-    return b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6) + frame + b";"
-
-
-def webp_bomb() -> bytes:
-    canvas = bytes(4) + (16383).to_bytes(3, "little") * 2
-    body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-BOMBS = {"png": png_bomb(32_000), "gif": gif_bomb(), "webp": webp_bomb(), "bmp": large("BMP", 8100, "1")}
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_bombs_are_refused_before_their_pixels_are_allocated(name: str) -> None:
-    bomb = BOMBS[name]
-    with Guard(PREPROCESS, BUDGET, 1) as guard:
-        guard.decode(picture())
-        before = peak_mib(guard)
-        fault = guard.decode(bomb)
-        assert isinstance(fault, Fault)
-        assert fault.kind is FaultKind.TOO_MANY_PIXELS
-        assert peak_mib(guard) - before < 3 * len(bomb) / MIB + 8  # Pillow's pixels alone would be 60 to 4,000
-
-
-def test_the_parent_does_not_grow_with_hostile_images(tries: Path) -> None:
-    hostile = [order(deed, tries) for deed in ("shout", "promise_much", "lie", "babble", "gorge")]
-    with Guard(PREPROCESS, BUDGET, 2, PLANTED) as guard, ThreadPoolExecutor(4) as pool:
-        list(pool.map(guard.decode, [picture()] * 8))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        list(pool.map(guard.decode, hostile))
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024  # KiB
-    assert len(list(tries.iterdir())) == 2 * len(hostile)
-
-
-def test_no_descriptor_is_left_behind(tries: Path) -> None:
-    def num_open() -> int:
-        return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-    with Guard(PREPROCESS, BUDGET, 1, PLANTED) as guard:
-        guard.decode(picture())
-        before, threads = num_open(), threading.active_count()
-        for _ in range(5):
-            guard.decode(order("segfault", tries))
-        guard.decode(picture())
-        assert num_open() == before
-        assert threading.active_count() == threads

@@ -21,7 +21,7 @@ from assay.jobs.arrivals import Arrivals
 from assay.jobs.backlog import Backlog, find_backlog, read_work
 from assay.jobs.binding import Binding, bind, check_binding
 from assay.jobs.committer import Committer
-from assay.jobs.compact import take_apart
+from assay.jobs.compact import compact_grown, take_apart
 from assay.jobs.erasure import finish_erasure
 from assay.jobs.generation import Generation, generations
 from assay.jobs.lease import Lease
@@ -34,7 +34,7 @@ from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
-from assay.jobs.work import Work
+from assay.jobs.work import Task, Work
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
@@ -172,6 +172,14 @@ class _Job:
                 committer.expect(window)
                 flow = self._flow(window, cluster, pools)
                 self._take(Arrivals(flow.receipts(), flow.trouble), committer)
+                self._keep_small()
+
+    def _keep_small(self) -> None:
+        """Compact tables of very many files: a commit and a start cost by the file. Nothing is under way now, and what
+        later windows read by its old name stays until `vacuum`. A retry must find its shards' files as they were.
+        """
+        if not self.run.backlog.retry and not self.stop.is_set():
+            compact_grown(self.store, self.lease.check)
 
     def _committer(self) -> Committer:
         run, store = self.run, self.store
@@ -198,6 +206,7 @@ class _Job:
             size=release.preprocess.size,
             device=self.spec.device,
             threads=_encoder_threads(cluster, pools),
+            encodes=any(work.task is not Task.JUDGE for work in window),
         )
         stages = functools.partial(LookStage, look), functools.partial(JudgeStage, judge)
         return Flow(window, *stages, pools, self.spec.cluster.stall_s)
@@ -275,7 +284,7 @@ def _conserve(store: Store, run: Run) -> None:
     """
     known: list[Generation] = generations(store)
     left = find_backlog(store, known, run.partition, retry_faults=False)
-    verdicts = sum(file.rows for file in store.verdicts.files() if dict(file.partition) == run.partition)
+    verdicts = store.verdicts.table().num_rows(run.partition)
     if left.shards or not left.rows_done == verdicts == run.planned:
         raise ConservationError(
             "rows out differ from rows in",

@@ -3,16 +3,17 @@
 Knows which shards want observing, judging or retrying. Does not know how, nor in which process.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assay.jobs.done import DoneShards
+from assay.jobs.file_table import FileOfShard, FileTable
 from assay.jobs.generation import Generation, emptied_shards
 from assay.jobs.ledger import DataFile
 from assay.jobs.manifest import read_shards
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FAULTS
@@ -26,12 +27,12 @@ TRANSIENT = sorted(kind.value for kind, facts in FAULTS.items() if facts.transie
 class Backlog:
     """What there is to do. `retry` maps a shard to its images with a transient fault."""
 
-    observe: frozenset[int]
-    judge: frozenset[int]
+    observe: Set[int]
+    judge: Set[int]
     retry: dict[int, tuple[ImageRef, ...]]
-    observed: dict[int, DataFile]
+    observed: Mapping[int, DataFile]
     """The observation files of shards to judge or retry."""
-    judged: dict[int, list[DataFile]]
+    judged: Mapping[int, Sequence[DataFile]]
     """The verdict files, of whatever release, of shards to retry."""
     rows_done: int
     """Images with a committed observation, before this run."""
@@ -41,7 +42,7 @@ class Backlog:
     @classmethod
     def nothing(cls) -> "Backlog":
         """No work."""
-        return cls(frozenset(), frozenset(), {}, {}, {}, 0, 0)
+        return cls(ShardRanges(), ShardRanges(), {}, {}, {}, 0, 0)
 
     @property
     def shards(self) -> int:
@@ -51,7 +52,7 @@ class Backlog:
 
 def find_backlog(store: Store, known: list[Generation], partition: dict[str, str], *, retry_faults: bool) -> Backlog:
     """What is left to do for the release and policy of `partition`."""
-    observed, verdicts = store.observations.files(), store.verdicts.files()
+    observed, verdicts = store.observations.table(), store.verdicts.table()
     retry = _faulted(store) if retry_faults else {}
     planned = sum(generation.images for generation in known)
     last = known[-1].next_shard if known else 0
@@ -59,42 +60,37 @@ def find_backlog(store: Store, known: list[Generation], partition: dict[str, str
 
 
 def backlog_of(
-    observed: list[DataFile],
-    verdicts: list[DataFile],
+    observed: FileTable,
+    verdicts: FileTable,
     partition: dict[str, str],
     shards: range,
     planned: int,
     retry: dict[int, tuple[ImageRef, ...]],
-    emptied: frozenset[int] = frozenset(),
+    emptied: Set[int] = frozenset(),
 ) -> Backlog:
     """What is left to do of `planned` images in `shards`, told from the committed files and what shall be retried.
 
     Shards that were `emptied` have no images: neither a file nor its absence means anything for them.
     """
-    done = DoneShards.of(observed)
-    judged = DoneShards.of(file for file in verdicts if dict(file.partition) == partition)
-    judge = frozenset(shard for shard in done if shard not in judged and shard not in retry) - emptied
+    done = observed.shards()
+    judge = done - verdicts.shards(partition) - retry.keys() - emptied
     again = judge | retry.keys()
-    files, done_rows = _by_shard(observed, again), sum(file.rows for file in observed)
+    done_rows = observed.num_rows()
     return Backlog(
-        observe=frozenset(shard for shard in shards if shard not in done) - emptied,
+        observe=ShardRanges.of_numbers(shards) - done - emptied,
         judge=judge,
         retry=retry,
-        observed=files,
-        judged=_all_by_shard(verdicts, frozenset(retry)),
+        observed=FileOfShard(observed, again) if again else {},
+        judged=_all_by_shard(verdicts, retry.keys()),
         rows_done=done_rows,
-        rows=planned - done_rows + sum(files[shard].rows for shard in again),
+        rows=planned - done_rows + observed.rows_of(again),
     )
 
 
-def _by_shard(files: list[DataFile], wanted: frozenset[int]) -> dict[int, DataFile]:
-    return {shard: file for file in files for shard in range(file.first_shard, file.last_shard + 1) if shard in wanted}
-
-
-def _all_by_shard(files: list[DataFile], wanted: frozenset[int]) -> dict[int, list[DataFile]]:
+def _all_by_shard(files: FileTable, wanted: Set[int]) -> dict[int, list[DataFile]]:
     found: dict[int, list[DataFile]] = {shard: [] for shard in wanted}
-    for file in files:
-        for shard in wanted.intersection(range(file.first_shard, file.last_shard + 1)) if wanted else ():
+    for file in files.holding(ShardRanges.of_numbers(wanted)):
+        for shard in wanted & set(range(file.first_shard, file.last_shard + 1)):
             found[shard].append(file)
     return found
 
@@ -111,7 +107,7 @@ def _faulted(store: Store) -> dict[int, tuple[ImageRef, ...]]:
 
 def read_work(store: Store, known: list[Generation], backlog: Backlog) -> Iterator[Work]:
     """The backlog as work, in the order of shards' generations; manifests are read as they are needed."""
-    wanted = backlog.observe | backlog.judge | backlog.retry.keys()
+    wanted = ShardRanges.of_numbers(backlog.observe) | backlog.judge | backlog.retry.keys()
     for generation in known:
         for shard in read_shards(store, generation, wanted):
             rows, keys = len(shard.refs), digest_of_keys((ref.uri, ref.etag) for ref in shard.refs)

@@ -9,10 +9,12 @@ verdicts is judged from what is stored); a retry first takes the old verdicts aw
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from assay.jobs.ledger import DataFile
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.work import Receipt, Task, Work, WrittenFile
 from assay.platform.errors import ConservationError
 
@@ -20,6 +22,8 @@ GROUP = 256
 """Receipts in a commit, at most."""
 WAIT_S = 20.0
 """Seconds a receipt waits for its commit, at most: what a kill costs."""
+LOOKS_AT_ONCE = 16
+"""Written files whose size is asked for together."""
 
 
 class Commits(Protocol):
@@ -54,6 +58,9 @@ class Committer:
     judged: Mapping[int, Sequence[DataFile]] = field(default_factory=dict)
     planned: dict[int, Work] = field(default_factory=dict)
     taken: set[int] = field(default_factory=set)
+    """Shards of the work under way that came."""
+    before: ShardRanges = field(default_factory=ShardRanges)
+    """Shards that came before that work."""
     held: list[Receipt] = field(default_factory=list)
     oldest: float = 0.0
     commits: int = 0
@@ -61,6 +68,7 @@ class Committer:
     def expect(self, work: Iterable[Work]) -> None:
         """Say which shards are under way, and what the plan has of them."""
         self.planned = {one.shard: one for one in work}
+        self.before, self.taken = self.before | self.taken, set()
 
     def take(self, receipt: Receipt) -> bool:
         """Hold a receipt until the next commit. False for one of a shard that came before: a task that was run again
@@ -69,7 +77,7 @@ class Committer:
         Raises:
             ConservationError: it does not agree with the plan.
         """
-        if receipt.shard in self.taken:
+        if receipt.shard in self.taken or receipt.shard in self.before:
             return False
         for what, wanted, found in _agreement(self.planned.get(receipt.shard), receipt):
             if wanted != found:
@@ -124,15 +132,28 @@ class Committer:
 
     def _check_files(self, receipts: list[Receipt]) -> None:
         """A transaction that names a missing file ruins the table, so look first."""
-        for receipt in receipts:
-            for table, file in (("observations", receipt.observed), ("verdicts", receipt.judged)):
-                if file is not None and self.size_of(f"{table}/{file.path}") != file.size:
-                    raise ConservationError(
-                        "a written file is missing or has another size",
-                        where=f"{table}/{file.path}",
-                        why=f"the receipt of shard {receipt.shard} says {file.size} bytes",
-                        fix="run the same command again; if it persists, the store loses writes",
-                    )
+        told = {
+            f"{table}/{file.path}": (receipt.shard, file.size)
+            for receipt in receipts
+            for table, file in (("observations", receipt.observed), ("verdicts", receipt.judged))
+            if file is not None
+        }
+        for (where, (shard, size)), found in zip(told.items(), self._sizes(list(told)), strict=True):
+            if found != size:
+                raise ConservationError(
+                    "a written file is missing or has another size",
+                    where=where,
+                    why=f"the receipt of shard {shard} says {size} bytes",
+                    fix="run the same command again; if it persists, the store loses writes",
+                )
+
+    def _sizes(self, names: list[str]) -> list[int | None]:
+        """The sizes of files in the store: of few, one after the other; of many, together, since an answer of S3 takes
+        20 ms to come, and 512 of them would take longer than a GPU needs for the images of a commit."""
+        if len(names) <= LOOKS_AT_ONCE:
+            return [self.size_of(name) for name in names]
+        with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="sizes") as pool:
+            return list(pool.map(self.size_of, names))
 
 
 def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, object, object]]:

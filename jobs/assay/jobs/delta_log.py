@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from deltalake import transaction as delta
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from assay.jobs.file_table import COLUMNS, PARTITION, FileTable
 from assay.jobs.ledger import DataFile, Ledger, NotAcknowledgedError, Transaction
 from assay.platform.errors import StorageError, StoreVersionError
 from assay.platform.other_clients import arrow_place, delta_place, outlast
@@ -26,6 +27,8 @@ STATISTICS = ("shard", "uri")
 """Columns whose least and greatest value every transaction states. The table must promise no others: delta-rs reads a
 column it expects statistics for and finds none as `column >= null`, and a filter on it then drops every row."""
 
+_FACTS = ("path", "size_bytes", "num_records", "min.shard", "max.shard", "min.uri", "max.uri")
+"""What delta-rs calls the columns of a `FileTable`."""
 
 _WAYS = (
     "restore _delta_log from a backup; or move the table's folder away, run `assay repair`, and run the same backfill,"
@@ -126,20 +129,20 @@ class DeltaLog:
 
     def files(self) -> list[DataFile]:
         """The snapshot's files; none when there is no table."""
-        return self._read(self._files)
+        return list(self.table())
 
-    def _files(self) -> list[DataFile]:
+    def table(self) -> FileTable:
+        """The same as columns: for questions about millions of files."""
+        return self._read(self._columns)
+
+    def _columns(self) -> FileTable:
         table = self._open()
         if table is None:
-            return []
-        actions = pa.table(table.get_add_actions(flatten=True))
-        return [self._file(row) for row in actions.to_pylist()]
-
-    def _file(self, row: dict[str, object]) -> DataFile:
-        partition = {name: str(row[f"partition.{name}"]) for name in self.partition_by}
-        counts = [row["size_bytes"], row["num_records"], row["min.shard"], row["max.shard"]]
-        size, rows, first, last = (int(str(count)) for count in counts)
-        return DataFile(str(row["path"]), size, rows, first, last, str(row["min.uri"]), str(row["max.uri"]), partition)
+            return FileTable.none()
+        # Not pa.table(): it imports pandas, a second's work, to see whether that is what it was given.
+        actions = pa.RecordBatchReader.from_stream(table.get_add_actions(flatten=True)).read_all()
+        partition = [f"{PARTITION}{name}" for name in self.partition_by]
+        return FileTable(actions.select([*_FACTS, *partition]).rename_columns([*COLUMNS, *partition]))
 
     def dataset(self) -> pyarrow.dataset.Dataset:
         """The snapshot's rows as an Arrow dataset; an empty one when there is no table."""
@@ -229,6 +232,10 @@ class DeltaLedger(Ledger):
 
     def __init__(self, storage: Storage, uri: str, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
         super().__init__(DeltaLog(storage, uri, schema, partition_by))
+
+    def table(self) -> FileTable:
+        """The files the table consists of, as columns."""
+        return self.log.table()
 
     def dataset(self) -> pyarrow.dataset.Dataset:
         """The committed rows as an Arrow dataset; an empty one when there is no table."""

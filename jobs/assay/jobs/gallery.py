@@ -11,7 +11,8 @@ from io import BytesIO
 
 from PIL import Image, ImageFilter
 
-from assay.jobs.report import Fetch, ReportData, Specimen
+from assay.jobs.report import Fetch
+from assay.jobs.report_data import ReportData, Specimen
 from assay.platform.faults import Fault
 from assay.platform.guard import Guard
 from assay.platform.images import Budget, Decoded

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import pyarrow.fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store, now
 from assay.platform.errors import ConservationError, ManifestError
 from assay.platform.other_clients import arrow_place, outlast
@@ -109,7 +110,7 @@ def refuse_unplanned(store: Store, known: list[Generation]) -> None:
         ConservationError: shards were observed that no generation has.
     """
     end = known[-1].next_shard if known else 0
-    last = max((file.last_shard for file in store.observations.files()), default=-1)
+    last = int(store.observations.table().lasts.max(initial=-1))
     if last >= end:
         raise ConservationError(
             "the store has rows that none of its manifests plans",
@@ -119,10 +120,9 @@ def refuse_unplanned(store: Store, known: list[Generation]) -> None:
         )
 
 
-def emptied_shards(known: Iterable[Generation]) -> frozenset[int]:
+def emptied_shards(known: Iterable[Generation]) -> ShardRanges:
     """The shards whose images were all forgotten."""
-    ranges = (ends for generation in known for ends in generation.emptied)
-    return frozenset(shard for first, last in ranges for shard in range(first, last + 1))
+    return ShardRanges.between(ends for generation in known for ends in generation.emptied)
 
 
 def _look_into(store: Store, where: str) -> list[pyarrow.fs.FileInfo]:

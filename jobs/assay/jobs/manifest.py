@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from assay.jobs.generation import Generation, Part
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.platform.errors import ManifestError
 from assay.platform.members import Row, parse_member
@@ -163,22 +164,23 @@ def _manifest_rows(shard: Shard) -> pa.Table:
 
 
 def read_rows(
-    store: Store, generation: Generation, shards: range | None = None, uris: Between | None = None
+    store: Store, generation: Generation, shards: Iterable[int] | None = None, uris: Between | None = None
 ) -> Iterator[pa.Table]:
     """A generation's rows (schema `MANIFEST`) by row group; with `shards` or `uris`, only groups that can have such."""
+    wanted = None if shards is None else ShardRanges.of_numbers(shards)
     for part in generation.parts:
-        if shards is not None and (part.last_shard < shards.start or part.first_shard >= shards.stop):
+        if wanted is not None and not wanted.meets(part.first_shard, part.last_shard):
             continue
         where = store.path("manifests", generation.folder, part.name)
         try:
-            yield from _read_part(store.storage, where, shards, uris)
+            yield from _read_part(store.storage, where, wanted, uris)
         except (OSError, pa.ArrowInvalid) as error:
             raise ManifestError(
                 "a manifest part cannot be read", where=where, why=str(error), fix="restore it from a backup"
             ) from error
 
 
-def _read_part(storage: Storage, where: str, shards: range | None, uris: Between | None) -> Iterator[pa.Table]:
+def _read_part(storage: Storage, where: str, shards: ShardRanges | None, uris: Between | None) -> Iterator[pa.Table]:
     """Row groups, each opened anew: the next one may be asked for an hour later, with other keys."""
     facts = outlast(storage, where, lambda: _part(storage, where, None, lambda file: file.metadata))
     for group in range(facts.num_row_groups):
@@ -196,7 +198,7 @@ def _read_group(file: pq.ParquetFile, group: int) -> pa.Table:
     return file.read_row_group(group)
 
 
-def _touches(facts: pq.FileMetaData, group: int, shards: range | None, uris: Between | None) -> bool:
+def _touches(facts: pq.FileMetaData, group: int, shards: ShardRanges | None, uris: Between | None) -> bool:
     """Whether a row group can have rows of these shards and uris; one without statistics can."""
 
     def ends(column: str) -> pq.Statistics | None:
@@ -204,24 +206,24 @@ def _touches(facts: pq.FileMetaData, group: int, shards: range | None, uris: Bet
         return found if found is not None and found.has_min_max else None
 
     numbers, names = ends("shard"), ends("uri")
-    if shards is not None and numbers is not None and not (numbers.max >= shards.start and numbers.min < shards.stop):
+    if shards is not None and numbers is not None and not shards.meets(numbers.min, numbers.max):
         return False
     return uris is None or names is None or uris(names.min, names.max)
 
 
-def read_shards(store: Store, generation: Generation, wanted: frozenset[int] | set[int]) -> Iterator[Shard]:
+def read_shards(store: Store, generation: Generation, wanted: Iterable[int]) -> Iterator[Shard]:
     """The wanted shards of a generation, in order; row groups without any are not read."""
-    mine = sorted(number for number in wanted if generation.first_shard <= number < generation.next_shard)
+    mine = ShardRanges.of_numbers(range(generation.first_shard, generation.next_shard)) & wanted
     if not mine:
         return
-    for rows in read_rows(store, generation, range(mine[0], mine[-1] + 1)):
-        yield from (shard for shard in _shards_of(rows) if shard.number in wanted)
+    for rows in read_rows(store, generation, mine):
+        yield from _shards_of(rows.filter(pa.array(mine.has_each(rows["shard"].to_numpy()))))
 
 
 def _shards_of(rows: pa.Table) -> Iterator[Shard]:
     numbers = rows["shard"].to_numpy()
-    starts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)]
-    for start, stop in itertools.pairwise(starts):
+    starts = [0, *(int(at) for at in (numbers[1:] != numbers[:-1]).nonzero()[0] + 1), len(numbers)]
+    for start, stop in itertools.pairwise(starts) if len(numbers) else ():
         piece = rows.slice(start, stop - start)
         columns = (piece["uri"].to_pylist(), piece["etag"].to_pylist(), piece["size"].to_pylist())
         yield Shard(int(numbers[start]), tuple(ImageRef(*one) for one in zip(*columns, strict=True)))

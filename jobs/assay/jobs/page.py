@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from assay.jobs.gallery import Gallery, Thumbnail, picture_of
-from assay.jobs.report import LabelReport, ReportData, Specimen
+from assay.jobs.report_data import LabelReport, ReportData, Specimen
 from assay.jobs.tally import BINS, Band
 from assay.platform.faults import FAULTS, FaultFacts, FaultKind
 from assay.platform.members import parse_member

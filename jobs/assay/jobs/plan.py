@@ -6,14 +6,14 @@ Knows how a new listing is merged with the store's manifests. Does not fetch, an
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.done import DoneShards
 from assay.jobs.forgotten import AT_ONCE, Forgotten
 from assay.jobs.generation import Generation, generation_file, generations, publish, refuse_unplanned
 from assay.jobs.manifest import ManifestWriter, Shard, ShardSpec, cut, read_rows
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.source import SourceSpec, read_source, source_root
 from assay.jobs.store import Store, now
 from assay.jobs.unpacking import refuse_compressed, says_no_image, unpack
@@ -71,7 +71,7 @@ class _Tally:
     left_out: int = 0
     unopened: int = 0
     """New objects that are packs by their names, planned as if they were images."""
-    shards: list[int] = field(default_factory=list)
+    shards: int = 0
 
     def count(self, ref: ImageRef) -> None:
         self.bytes += ref.size
@@ -95,7 +95,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         ConservationError: the store's manifests are not whole.
     """
     _refuse_store_inside(store, source)
-    done = DoneShards.of(store.observations.files())
+    done = store.observations.table().shards()
     known = generations(store)  # after the table: another driver may just have planned and observed more
     forgotten = Forgotten.of(store)  # after the generations: an erasure begun since then has taken the next number
     refuse_unplanned(store, known)
@@ -126,7 +126,7 @@ def plan(store: Store, source: str, spec: PlanSpec, progress: Progress = lambda 
         images=tally.images,
         bytes=tally.bytes,
         new_images=tally.new,
-        new_shards=len(tally.shards),
+        new_shards=tally.shards,
         already_done=tally.done,
         forgotten=tally.forgotten,
         left_out=tally.left_out,
@@ -157,7 +157,7 @@ def _write_parts(store: Store, number: int, shards: Iterator[Shard], tally: _Tal
                 store.probe()
                 writer = ManifestWriter(store, f"generation-{number:06d}")
             writer.add(shard)
-            tally.shards.append(shard.number)
+            tally.shards += 1
     except BaseException:  # also a full disk and Ctrl-C leave no parts behind
         if writer is not None:
             writer.abort()
@@ -177,7 +177,7 @@ def _publish(store: Store, source: str, number: int, first: int, writer: Manifes
         images=tally.new,
         bytes=tally.new_bytes,
         first_shard=first,
-        shards=len(tally.shards),
+        shards=tally.shards,
         parts=parts,
     )
     if not publish(store, generation):
@@ -212,7 +212,7 @@ class _Merge:
     """One pass over the rows of all manifests, beside a listing in the same order."""
 
     known: Iterator[_Known]
-    done: DoneShards
+    done: ShardRanges
     tally: _Tally
     head: _Known | None = None
     begun: bool = False

@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.compact import Table, split, tables_of, wide_files
 from assay.jobs.datafile import JUDGED, damage_of, read_by_shard
-from assay.jobs.done import DoneShards
 from assay.jobs.ledger import DataFile
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError
 from assay.platform.other_clients import arrow_place
@@ -74,7 +74,7 @@ class _Loss:
     """What a store must give up."""
 
     damaged: list[Damage]
-    unseen: frozenset[int]
+    unseen: ShardRanges
     """Shards that have verdicts or had observations, and have no observations that can be read."""
     falling: list[DataFile]
     """Verdict files, whole themselves, that hold such shards."""
@@ -109,7 +109,7 @@ def _examine(store: Store, spec: RepairSpec) -> _Loss:
         for table in (observations, verdicts)
         for one in find_damage(store, table, table.ledger.files(), deep=spec.deep)
     ]
-    unseen = _shards_of(one.file for one in damaged if one.table == "observations") | stranded(store)
+    unseen = ShardRanges.of(one.file for one in damaged if one.table == "observations") | stranded(store)
     # What is about to be taken apart must be whole: look at it closely, whatever was asked for.
     known = {one.file.path for one in damaged}
     wide = [file for file in wide_files(verdicts, unseen) if file.path not in known]
@@ -117,9 +117,8 @@ def _examine(store: Store, spec: RepairSpec) -> _Loss:
     return _Loss(damaged, unseen, _falling(verdicts, unseen, {one.file.path for one in damaged}))
 
 
-def _falling(verdicts: Table, unseen: frozenset[int], damaged: Collection[str]) -> list[DataFile]:
-    whole = (file for file in verdicts.ledger.files() if file.path not in damaged)
-    return [file for file in whole if not unseen.isdisjoint(range(file.first_shard, file.last_shard + 1))]
+def _falling(verdicts: Table, unseen: ShardRanges, damaged: Collection[str]) -> list[DataFile]:
+    return [file for file in verdicts.ledger.table().holding(unseen) if file.path not in damaged]
 
 
 def _unname(store: Store, loss: _Loss) -> None:
@@ -143,17 +142,17 @@ def _facts(store: Store, loss: _Loss, spec: RepairSpec) -> RepairFacts:
     observed, judged = loss.files("observations"), loss.files("verdicts")
     concerned = [*judged, *loss.falling]
     return RepairFacts(
-        looked_at=sum(len(table.ledger.files()) for table in tables_of(store)),
+        looked_at=sum(len(table.ledger.table()) for table in tables_of(store)),
         damaged=tuple(sorted(map(str, loss.damaged))),
         observations=sum(file.rows for file in observed),
         verdicts=sum(file.rows for file in judged) + sum(_rows_of(store, file, loss.unseen) for file in loss.falling),
-        shards=len(_shards_of([*observed, *judged]) | loss.unseen),
+        shards=len(ShardRanges.of([*observed, *judged]) | loss.unseen),
         releases=tuple(sorted({"/".join(file.partition.values()) for file in concerned})),
         dry_run=spec.dry_run,
     )
 
 
-def _rows_of(store: Store, file: DataFile, shards: frozenset[int]) -> int:
+def _rows_of(store: Store, file: DataFile, shards: ShardRanges) -> int:
     """The rows that a verdict file has of some shards."""
     if file.first_shard == file.last_shard:
         return file.rows
@@ -161,14 +160,9 @@ def _rows_of(store: Store, file: DataFile, shards: frozenset[int]) -> int:
     return sum(rows.num_rows for shard, rows in found if shard in shards)
 
 
-def _shards_of(files: Iterable[DataFile]) -> frozenset[int]:
-    return frozenset(shard for file in files for shard in range(file.first_shard, file.last_shard + 1))
-
-
-def stranded(store: Store) -> frozenset[int]:
+def stranded(store: Store) -> ShardRanges:
     """Shards with verdicts and without observations: a table that was taken back to an older state left them."""
-    seen = DoneShards.of(store.observations.files())
-    return frozenset(shard for shard in DoneShards.of(store.verdicts.files()) if shard not in seen)
+    return store.verdicts.table().shards() - store.observations.table().shards()
 
 
 def refuse_stranded(store: Store) -> None:
@@ -182,7 +176,7 @@ def refuse_stranded(store: Store) -> None:
         raise ConservationError(
             "the store has verdicts of shards that were not observed",
             where=store.shown,
-            why=f"{len(shards)} shards, the first is {min(shards)}: observations were committed and are gone",
+            why=f"{len(shards)} shards, the first is {next(iter(shards))}: observations were committed and are gone",
             fix=f"run `assay repair {store.shown}`, then the same command again",
         )
 

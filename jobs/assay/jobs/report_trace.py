@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from assay.jobs.forgotten import Key
-from assay.jobs.report import ReportData
+from assay.jobs.report_data import ReportData
 from assay.jobs.store import Store, new_run, now
 from assay.platform.disk import read_file, remove_file
 

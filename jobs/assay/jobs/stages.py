@@ -129,6 +129,8 @@ class JudgeSpec:
     device: str
     threads: int
     """Threads the encoder may use on a CPU."""
+    encodes: bool = True
+    """Whether there is anything to encode: judging again what was observed never loads the encoder."""
 
 
 class JudgeStage:
@@ -141,6 +143,8 @@ class JudgeStage:
         # Ray sets one OpenMP thread per actor; torch, not loaded yet, reads this when it is.
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         self.moderator = Moderator(release, spec.policy, spec.device)
+        if spec.encodes:
+            self.moderator.warm_up()  # now, while the first shard is fetched
         self.turn = threading.Lock()  # one shard encodes while another's files are written
         self.worker = {
             "node": socket.gethostname(),

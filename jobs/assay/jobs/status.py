@@ -5,7 +5,6 @@ Knows facts only; reads no row of observations or verdicts.
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.done import DoneShards
 from assay.jobs.forgotten import erasures
 from assay.jobs.generation import emptied_shards, generations
 from assay.jobs.store import Store
@@ -53,19 +52,15 @@ def status(spec: StatusSpec) -> StatusFacts:
     """
     store = Store.open(Storage(spec.storage), spec.store)
     known = generations(store)
-    observed, verdicts = store.observations.files(), store.verdicts.files()
-    judged: dict[str, int] = {}
-    done = DoneShards.of(observed)
-    for file in verdicts:
-        key = "/".join(file.partition.values())
-        judged[key] = judged.get(key, 0) + file.rows
+    observed = store.observations.table()
+    done = observed.shards()
     latest, emptied = store.run() or {}, emptied_shards(known)
     return StatusFacts(
         planned=sum(generation.images for generation in known),
-        observed=sum(file.rows for file in observed),
-        judged=judged,
+        observed=observed.num_rows(),
+        judged={"/".join(key): rows for key, rows in store.verdicts.table().partitions().items()},
         shards=sum(generation.shards for generation in known) - len(emptied),
-        shards_done=len(done) - sum(shard in done for shard in emptied),
+        shards_done=len(done - emptied),
         generations=sum(generation.shards > 0 for generation in known),
         forgotten=sum(erasure.counts.images for erasure in erasures(store)),
         erasing=store.is_half_erased(),

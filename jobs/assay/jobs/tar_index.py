@@ -109,7 +109,7 @@ class _Walk:
         except tarfile.HeaderError as error:
             raise _Damaged(self.place, FaultKind.CORRUPT) from error
         if block[156:157] == tarfile.AREGTYPE and header.isdir():
-            # A folder of old, by its name's slash. Whether it is one only the whole name tells, which may stand elsewhere.
+            # A folder of old, by its name's slash; but only the whole name, which may stand elsewhere, tells.
             header.type, header.name = tarfile.AREGTYPE, f"{header.name}/"
         return header
 

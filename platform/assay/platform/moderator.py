@@ -1,7 +1,8 @@
 """The moderator: one release, one policy, from pixels to verdicts. Batch and online both call it.
 
 Knows how observations, scores and actions become columns. Knows no Ray, no storage and no network; the
-encoder is loaded on the first `observe`, so that re-auditing stored observations never loads torch.
+encoder is loaded when asked for, at the latest by the first `observe`, so that re-auditing stored observations never
+loads torch.
 """
 
 from collections.abc import Sequence
@@ -70,6 +71,11 @@ class Moderator:
     def encoder(self) -> "Encoder":
         """The release's encoder, loaded when first asked for."""
         return self.release.encoder(self.device)
+
+    def warm_up(self) -> None:
+        """Load the encoder and encode one picture: what comes first is slow, and better done while nobody waits."""
+        size = self.preprocess.size
+        self.encoder.encode_images(np.zeros((1, size, size, 3), np.uint8))
 
     def judge(self, batch: "ImageBatch") -> Judgement:
         """Observe a batch and decide it."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,13 +24,15 @@ MAX_VIEWS = 8
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 HIDDEN_MAX = 0.3
 """A centre crop that hides more of a still than this gets two more views, at both ends."""
-REDUCING_GAP = 2.0
-"""Large pictures are first averaged down to twice the size: several times faster, within 1/255 on a photo."""
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 FITS = {"shortest": "crop", "longest": "pad", "squash": "squash"}
 """open_clip's `resize_mode` in our words."""
-FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+UP = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+DOWN = {"bicubic": FilterType.catmull_rom, "bilinear": FilterType.bilinear}
+"""The same filters, in a fifth of Pillow's time: with Pillow, scaling a small JPEG took longer than decoding it. On
+pictures they agree within 3/255; on noise, and where a tiny picture is scaled up, single pixels differ by up to 22."""
+
 
 
 class Preprocess(BaseModel):
@@ -139,8 +142,16 @@ def scale(image: Image.Image, window: Window, preprocess: Preprocess) -> Image.I
     """Cut the window out of the picture and scale it, up or down."""
     x0, y0, x1, y1 = window.box
     width, height = image.size
-    source = (x0 * width, y0 * height, min(x1 * width, width), min(y1 * height, height))
-    return image.resize(window.size, FILTERS[preprocess.interpolation], source, REDUCING_GAP)
+    left, top, right, bottom = x0 * width, y0 * height, min(x1 * width, width), min(y1 * height, height)
+    if right - left < window.size[0] or bottom - top < window.size[1]:
+        return image.resize(window.size, UP[preprocess.interpolation], (left, top, right, bottom))
+    options = ResizeOptions(
+        resize_alg=ResizeAlg.convolution(DOWN[preprocess.interpolation]),
+        crop_box=CropBox(left, top, right - left, bottom - top),
+    )
+    small = Image.new(image.mode, window.size)
+    Resizer().resize_pil(image, small, options)  # a new one each time: threads may not share one
+    return small
 
 
 def place(image: Image.Image, preprocess: Preprocess) -> Pixels:
