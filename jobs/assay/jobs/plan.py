@@ -68,10 +68,10 @@ class _Tally:
     new_bytes: int = 0
     done: int = 0
     forgotten: int = 0
-    shards: int = 0
     left_out: int = 0
     unopened: int = 0
     """New objects that are packs by their names, planned as if they were images."""
+    shards: int = 0
 
     def count(self, ref: ImageRef) -> None:
         self.bytes += ref.size
@@ -227,9 +227,12 @@ class _Merge:
         rows = self._rows(order_of(pack), lambda uri: uri.startswith(order_of(pack)))
         return [row.shard for row in rows if row.etag == pack.etag]
 
-    def _rows(self, first: str, wanted: Callable[[str], bool]) -> list[_Known]:
+    def begin(self) -> None:
+        """Read the first row: before the listing, which may take an hour."""
         if not self.begun:
             self.head, self.begun = next(self.known, None), True
+
+    def _rows(self, first: str, wanted: Callable[[str], bool]) -> list[_Known]:
         found = []
         while self.head is not None and (self.head.uri < first or wanted(self.head.uri)):
             if wanted(self.head.uri):
@@ -240,6 +243,7 @@ class _Merge:
 
 def _new_refs(listing: Iterator[ImageRef], merge: _Merge) -> Iterator[ImageRef]:
     """The refs of a sorted listing whose (uri, etag) no manifest has: one pass over both."""
+    merge.begin()
     for ref in listing:
         merge.tally.count(ref)
         shard = merge.shard_of(ref)
@@ -255,6 +259,7 @@ def _new_members(
 ) -> Iterator[ImageRef]:
     """What is new in a listing of packs. A pack of which any image is known was planned whole: it is not opened."""
     tally = merge.tally
+    merge.begin()
 
     def unknown() -> Iterator[ImageRef]:
         for ref in listing:

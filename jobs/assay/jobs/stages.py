@@ -70,7 +70,7 @@ class LookStage:
 
     def look(self, work: Work) -> ImageBatch:
         """Fetch and decode every image of `work.refs`."""
-        pack = pack_of(work.refs[0].uri)
+        pack = pack_of(work.refs[0].uri) if work.refs else ""
         looked = self._unpack(work.refs) if pack else list(self.pool.map(self._one, work.refs))
         outcomes = [one.seen.kind.value if isinstance(one.seen, Fault) else OK for one in looked]
         if work.task is Task.OBSERVE:  # a retry's images were chosen because they failed

@@ -18,8 +18,9 @@ ZEROS_AT_ONCE = 2**16
 At = Callable[[int, int], bytes]
 """`at(start, length)`: bytes of the tar, fewer only behind its end."""
 
-_EMPTY_TYPES = frozenset({tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE})
-_FOLDERS = frozenset({tarfile.DIRTYPE})
+_EMPTY_TYPES = frozenset(
+    {tarfile.DIRTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE}
+)
 _NO_FILES = frozenset({b"D", b"V"})  # GNU: the names in a folder, the label of a volume
 _PAX, _PAX_OF_ALL = frozenset({tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}), tarfile.XGLTYPE
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
@@ -83,7 +84,7 @@ class _Walk:
             return None
         said, self.said = {**self.pax, **self.said}, {}
         name = said.get("path", header.name.encode("utf-8", "surrogateescape"))
-        if header.type in _EMPTY_TYPES or header.type in _FOLDERS:
+        if header.type in _EMPTY_TYPES or (header.type == tarfile.AREGTYPE and name.endswith(b"/")):
             return None
         is_sparse = header.type == tarfile.GNUTYPE_SPARSE or any(word.startswith("GNU.sparse.") for word in said)
         if header.type == tarfile.GNUTYPE_SPARSE:
@@ -104,9 +105,13 @@ class _Walk:
         if len(block) < BLOCK:
             raise _Damaged(self.place, FaultKind.TRUNCATED)
         try:
-            return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
             raise _Damaged(self.place, FaultKind.CORRUPT) from error
+        if block[156:157] == tarfile.AREGTYPE and header.isdir():
+            # A folder of old, by its name's slash; but only the whole name, which may stand elsewhere, tells.
+            header.type, header.name = tarfile.AREGTYPE, f"{header.name}/"
+        return header
 
     def _skip_zeros(self) -> None:
         """Zeros mark the end. What follows them is read all the same: tars that were put one behind the other."""
