@@ -22,7 +22,7 @@ TRIAL = Path("build/bench-trial.json")
 
 def main() -> int:
     """Measure, print and write."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     try:
         names = choose(os.environ.get("ONLY", ""))
         spec = BenchSpec.model_validate_json(os.environ.get("BENCH") or "{}")

@@ -110,6 +110,7 @@ class Bench:
         """The regime's race, run now with all the sides that the asked-for parts want, or as it was run before."""
         if regime not in self._races:
             task = self.task(self.release(regime), self.images(regime))
+            task = task.model_copy(update={"from_first_result": regime == "real"})
             self.say(f"race with the {regime} encoder, {task.images} images a lap")
             makes = {name: self._side(name, task) for name in sorted(self._sides.get(regime, ()))}
             self._races[regime] = race(makes, self.spec.rounds, lambda what: self.say(f"  {what}"))

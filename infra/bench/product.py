@@ -29,6 +29,7 @@ class Stopwatch:
         self.began: float | None = None
         self.ended = 0.0
         self.images = 0
+        self.first: tuple[float, int] = (0.0, 0)
         self.steps: dict[str, float] = {}
 
     def listed(self, images: int, size: int) -> None: ...
@@ -45,10 +46,19 @@ class Stopwatch:
             self.steps[step] = self.steps.get(step, 0.0) + seconds
         if self.began is None:
             self.began = self.ended - sum(receipt.seconds.values())
+            self.first = self.ended, receipt.rows
 
     def committed(self, receipts: object) -> None: ...
 
     def noticed(self, what: str) -> None: ...
+
+    def clock(self, from_first_result: bool) -> tuple[float, int]:
+        """When the clock starts, and the images that come while it runs."""
+        assert self.began is not None, "there was something to do"
+        when, images = self.first
+        if from_first_result and images < self.images:
+            return when, self.images - images
+        return self.began, self.images
 
 
 class Backfill:
@@ -59,16 +69,14 @@ class Backfill:
         self._settings = {"shard": {"images": shard}, "max_fault_rate": 1.0, **(settings or {})}
 
     def lap(self) -> Lap:
-        """Every image once. Its clock runs from the first fetch to the last receipt."""
+        """Every image once. Its clock runs from the first fetch, or the first receipt, to the last one."""
         store = Path(self._task.scratch) / "store"
         shutil.rmtree(store, ignore_errors=True)
         asked = time.monotonic()
         watch, facts = run_backfill(self._task, str(store), self._settings)
-        assert watch.began is not None, "there was something to do"
+        began, timed = watch.clock(self._task.from_first_result)
         told = {f"{step} s per image": round(sum_s / watch.images, 5) for step, sum_s in watch.steps.items()}
-        return Lap(
-            facts.ok + facts.faulted, self._task.images, watch.ended - watch.began, watch.began - asked, facts=told
-        )
+        return Lap(facts.ok + facts.faulted, self._task.images, watch.ended - began, began - asked, told, timed)
 
     def close(self) -> None:
         """The Ray is not ours."""

@@ -25,11 +25,13 @@ class Lap:
     """From the first image's work to the last result: without start-up."""
     startup_s: float = 0.0
     facts: Mapping[str, float | str] = field(default_factory=dict)
+    timed: int | None = None
+    """Images that came while the clock ran, where it began with the first result; unset: all."""
 
     @property
     def rate(self) -> float:
         """Images per second."""
-        return self.images / self.seconds
+        return (self.images if self.timed is None else self.timed) / self.seconds
 
     def check(self) -> None:
         """Every image is accounted for.

@@ -34,6 +34,10 @@ class Task(Spec):
     """Of decoding, and of the encoder's arithmetic."""
     scratch: str
     """A folder to write results to."""
+    from_first_result: bool = False
+    """Whether sides that load the encoder amid their work start the clock at the first result: loading is start-up.
+    What is decoded ahead by then is a few batches, nothing beside a real encoder; with the null one, which loads at
+    once, it would be a gift, so the clock starts with the first fetch."""
 
     def paths(self) -> list[Path]:
         """The images, in order of name."""
@@ -46,14 +50,14 @@ class ChildSide:
     def __init__(self, name: str, task: Task, log: Path) -> None:
         self._log = log
         began = time.monotonic()
-        with log.open("wb") as words:
+        with log.open("wb") as said:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "infra.bench.side_process", name, task.model_dump_json()],
                 cwd=ROOT,
                 env={**os.environ, **_quiet(task.threads)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=words,
+                stderr=said,
                 text=True,
             )
         try:

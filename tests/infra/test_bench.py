@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from assay.jobs.work import Receipt, Task
 from assay.platform.budget import Budget
 from assay.platform.faults import Fault
 from assay.platform.hash_encoder import HashEncoder, HashSpec
@@ -27,9 +28,11 @@ from infra.bench.memory import family, family_bytes
 from infra.bench.object_store import COUNT, _delayed
 from infra.bench.parts import PARTS, Part, choose, sides_of
 from infra.bench.pictures import LARGE, TRUNCATED, PicturesSpec, compose_pictures, link_pictures, plan_kinds, renumber
+from infra.bench.product import Stopwatch
 from infra.bench.race import Lap, SideError, order, race
 from infra.bench.run import run_parts
-from infra.bench.side import ChildSide, Task
+from infra.bench.side import ChildSide
+from infra.bench.side import Task as SideTask
 from infra.bench.spec import BenchSpec
 from infra.bench.table import as_table, merge
 
@@ -117,6 +120,19 @@ def test_a_figure_is_a_median_with_its_spread() -> None:
     assert Figure.missing("why", 2.0).is_met is None
 
 
+def test_the_first_result_may_start_the_clock() -> None:
+    assert Lap(100, 100, 4.0, timed=80).rate == 20.0
+    watch = Stopwatch()
+    for images in (10, 30):
+        watch.received(Receipt(shard=images, task=Task.OBSERVE, rows=images, seconds={"look": 1.0, "encode": 4.0}))
+    first = watch.first[0]
+    assert watch.clock(from_first_result=True) == (first, 30)
+    assert watch.clock(from_first_result=False) == (first - 5.0, 40)
+    alone = Stopwatch()
+    alone.received(Receipt(shard=1, task=Task.OBSERVE, rows=10))
+    assert alone.clock(from_first_result=True)[1] == 10, "one result: there is nothing after it"
+
+
 def test_only_names_parts() -> None:
     assert choose("") == list(PARTS)
     assert choose("r6, R2,") == ["R2", "R6"]
@@ -171,8 +187,8 @@ def test_the_table_tells_targets_and_reasons() -> None:
     assert all(word in shown for word in ("R4", "3", "2 to 4", "≥ 3.5", "decoding", "Daft is not installed", "none"))
 
 
-def _task(folder: Path) -> Task:
-    return Task(pictures=str(folder), images=5, release="", batch=1, threads=1, scratch=str(folder))
+def _task(folder: Path) -> SideTask:
+    return SideTask(pictures=str(folder), images=5, release="", batch=1, threads=1, scratch=str(folder))
 
 
 def test_a_side_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
