@@ -43,15 +43,19 @@ class DeltaLog:
         self.storage, self.where, self.schema, self.partition_by = storage, uri, schema, list(partition_by)
         self._table: DeltaTable | None = None
         self._options: dict[str, str] = {}
+        self._is_absent = False
+        """A snapshot of nothing is one, too."""
 
     def _open(self, version: int | None = None) -> DeltaTable | None:
         """The table as first seen, or None when it does not exist. Credentials that changed since are put in place."""
+        if self._is_absent:
+            return None
         options = delta_place(self.storage, self.where)[1]
         if self._table is not None and options == self._options:
             return self._table
         version = self._table.version() if self._table is not None else version
         self._table = self._read(lambda: self._load(version))
-        self._options = options
+        self._options, self._is_absent = options, self._table is None
         return self._table
 
     def _read(self, look: Callable[[], T]) -> T:
@@ -95,6 +99,7 @@ class DeltaLog:
         """
         if self._open() is not None:
             return
+        self._is_absent = False  # look again when asked
         try:
             outlast(self.storage, self.where, self._create, (DeltaError, OSError))
         except (DeltaError, OSError) as error:
@@ -217,6 +222,7 @@ class DeltaLog:
         Raises:
             StorageError: the log cannot be read.
         """
+        self._is_absent = False
         self._read(self._advance)
 
     def _advance(self) -> None:

@@ -96,6 +96,8 @@ class Ledger:
 
     def __init__(self, log: Log, pause: Callable[[float], None] = time.sleep) -> None:
         self.log, self._pause = log, pause
+        self._last: tuple[int, int] | None = None
+        """The version of our last transaction, and its number: asking the log reads all of it since a checkpoint."""
 
     @property
     def uri(self) -> str:
@@ -151,7 +153,8 @@ class Ledger:
 
     def _append(self, asked: Transaction) -> int:
         wanted, name = self.log.version() + 1, uuid.uuid4().hex
-        numbers = {**asked.numbers, APP: self.log.number(APP) + 1}
+        number = self._last[1] if self._last and self._last[0] == wanted - 1 else self.log.number(APP)
+        numbers = {**asked.numbers, APP: number + 1}
         note = {**asked.note, COMMIT_ID: name}
         transaction = Transaction(asked.adds, asked.removes, note, numbers, asked.rearranged)
         for attempt in range(TRIES):
@@ -167,8 +170,9 @@ class Ledger:
                 why=f"version {wanted} is still not there after {TRIES} tries: {why}",
                 fix="check write access and space; the same command goes on",
             )
-        if self.log.version() != wanted or self.log.number(APP) != numbers[APP]:
-            raise _fenced(self.uri, f"expected version {wanted}, found {self.log.version()}")
+        if self.log.version() != wanted or (self.log.note_of(wanted) or {}).get(COMMIT_ID) != name:
+            raise _fenced(self.uri, f"expected version {wanted} to be ours, found {self.log.version()}")
+        self._last = wanted, numbers[APP]
         return wanted
 
     def _send(self, transaction: Transaction, wanted: int) -> str:

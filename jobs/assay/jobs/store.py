@@ -65,6 +65,7 @@ class Store:
     def __init__(self, storage: Storage, uri: str) -> None:
         self.storage = storage
         self.uri = parse_uri(uri).uri.rstrip("/")
+        self._is_probed = False
         _refuse_odd_name(parse_uri(uri).key, uri)
         self.observations = DeltaLedger(storage, self.path("observations"), OBSERVATIONS)
         self.verdicts = DeltaLedger(storage, self.path("verdicts"), VERDICTS, VERDICT_PARTITIONS)
@@ -114,8 +115,9 @@ class Store:
         Raises:
             StorageError: the place cannot be written, or cannot keep the store's promises.
         """
-        if not self._is_known():
+        if not self._is_probed and not self._is_known():
             probe_store(self.storage, self.uri)
+            self._is_probed = True
 
     def establish(self) -> None:
         """Make the store if it is not there.
