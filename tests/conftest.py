@@ -1,9 +1,7 @@
 """What tests share: one Ray, one S3 server, one release, and small buckets of real pictures."""
 
 import os
-import random
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -21,21 +19,9 @@ from PIL import Image
 
 from assay.platform.release import hash_release
 from assay.platform.storage import Storage, StorageSpec
+from infra.bench.object_store import free_port
 
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-
-
-def free_port() -> int:
-    """A port nobody listens on now, with the one 10,000 above it (SeaweedFS takes that too)."""
-    while True:
-        port = random.randrange(11_000, 21_000)  # below the range the system hands out
-        if all(_is_free(one) for one in (port, port + 10_000)):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.fixture(scope="session")

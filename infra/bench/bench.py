@@ -19,7 +19,7 @@ from infra.bench.pictures import PicturesSpec, compose_pictures, link_pictures
 from infra.bench.product import Backfill, start_ray
 from infra.bench.race import MakeSide, Race, Side, race
 from infra.bench.side import ChildSide, Task
-from infra.bench.spec import BenchSpec, num_cores
+from infra.bench.spec import SHARD, BenchSpec, num_cores
 
 Regime = Literal["null", "real"]
 Sides = Mapping[Regime, frozenset[str]]
@@ -112,7 +112,7 @@ class Bench:
             task = self.task(self.release(regime), self.images(regime))
             task = task.model_copy(update={"from_first_result": regime == "real"})
             self.say(f"race with the {regime} encoder, {task.images} images a lap")
-            makes = {name: self._side(name, task) for name in sorted(self._sides.get(regime, ()))}
+            makes = {name: self._side(name, task, regime) for name in sorted(self._sides.get(regime, ()))}
             self._races[regime] = race(makes, self.spec.rounds, lambda what: self.say(f"  {what}"))
             shutil.rmtree(task.scratch)
         return self._races[regime]
@@ -121,16 +121,16 @@ class Bench:
         """A side in a process of its own; close it."""
         return ChildSide(side, task, self.scratch() / "log")
 
-    def _side(self, name: str, task: Task) -> MakeSide:
+    def _side(self, name: str, task: Task, regime: Regime) -> MakeSide:
         if name in CHILDREN:
             own = task.model_copy(update={"scratch": str(self.scratch())})
             return partial(self.child, CHILDREN[name], own)
-        return partial(self._beside_us, name, task)
+        return partial(self._beside_us, name, task, regime)
 
-    def _beside_us(self, name: str, task: Task) -> Side:
+    def _beside_us(self, name: str, task: Task, regime: Regime) -> Side:
         self.ray()
         if name == "assay":
-            return Backfill(task, self.spec.shard)
+            return Backfill(task, self.spec.real_shard if regime == "real" else SHARD)
         # Imported here: a Ray without `download` must not end the run.
         from infra.bench.ray_recipe import RayRecipe
 

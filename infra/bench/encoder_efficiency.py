@@ -7,6 +7,7 @@ vision transformer's shapes. The three loops run in processes of their own, inte
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import open_clip
 import torch
 
 from assay.platform.clip_encoder import CONFIG_FILE
+from assay.platform.encoder import Pixels
 from assay.platform.release import Release
 from infra.bench.bench import Bench
 from infra.bench.figure import Result
@@ -65,8 +67,8 @@ def tower_flops(vision: dict[str, Any], embed_dim: int) -> int:
     return attention + sum(shape.flops for shape in tower_shapes(vision, embed_dim, 1))
 
 
-class _Loop:
-    """A loop over pixels that lie ready."""
+class _Ready:
+    """What the loops share: a release, and pixels that lie ready."""
 
     def __init__(self, task: Task) -> None:
         self.release = Release.load(Path(task.release))
@@ -75,34 +77,31 @@ class _Loop:
         self.batch = task.batch
         self.pixels = np.random.default_rng(0).integers(0, 256, (task.images, size, size, 3), np.uint8)
 
-    def lap(self) -> Lap:
-        """Every picture once."""
-        began = time.monotonic()
-        for start in range(0, len(self.pixels), self.batch):
-            self.encode(self.pixels[start : start + self.batch])
-        return Lap(len(self.pixels), len(self.pixels), time.monotonic() - began)
-
-    def encode(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        """Encode a batch."""
-        raise NotImplementedError
-
     def close(self) -> None:
         """Nothing is kept."""
 
 
-class ProductEncoder(_Loop):
+def _lap(ready: _Ready, encode: Callable[[Pixels], object]) -> Lap:
+    """Every picture once, in batches."""
+    began = time.monotonic()
+    for start in range(0, len(ready.pixels), ready.batch):
+        encode(ready.pixels[start : start + ready.batch])
+    return Lap(len(ready.pixels), len(ready.pixels), time.monotonic() - began)
+
+
+class ProductEncoder(_Ready):
     """The product's encoder, as its release pins it."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self._encoder = self.release.encoder("cpu")
 
-    def encode(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        """Encode a batch."""
-        self._encoder.encode_images(pixels)
+    def lap(self) -> Lap:
+        """Every picture once."""
+        return _lap(self, self._encoder.encode_images)
 
 
-class EagerEncoder(_Loop):
+class EagerEncoder(_Ready):
     """open_clip as it comes: eager, fp32, a batch at once, and the same normalisation before it."""
 
     def __init__(self, task: Task) -> None:
@@ -111,14 +110,17 @@ class EagerEncoder(_Loop):
         seen = self.release.preprocess
         self._mean, self._std = (torch.tensor(one).view(1, 3, 1, 1) * 255 for one in (seen.mean, seen.std))
 
-    def encode(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-        """Encode a batch."""
+    def lap(self) -> Lap:
+        """Every picture once."""
+        return _lap(self, self._encode)
+
+    def _encode(self, pixels: Pixels) -> None:
         with torch.inference_mode():
             images = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() - self._mean) / self._std
             torch.nn.functional.normalize(self._model.encode_image(images), dim=-1).half().numpy()
 
 
-class Gemm(_Loop):
+class Gemm(_Ready):
     """The tower's matrix products alone, in bf16, a batch at once. Its images are passes times the batch."""
 
     def __init__(self, task: Task) -> None:

@@ -12,6 +12,7 @@ from infra.bench.bench import Bench
 from infra.bench.figure import Figure, Result
 from infra.bench.memory import PeakMemory
 from infra.bench.race import Lap
+from infra.bench.spec import SHARD
 
 TIMES = 10
 MARGIN = 1.1
@@ -30,7 +31,7 @@ def measure(bench: Bench) -> Result:
     """N, 10 N, N."""
     spec = bench.spec
     trial = _job(bench, spec.null_images)
-    count = max(spec.shard, round(trial.lap.rate * spec.growth_s * MARGIN))
+    count = max(SHARD, round(trial.lap.rate * spec.growth_s * MARGIN))
     jobs = {name: _job(bench, size) for name, size in (("N", count), ("10 N", TIMES * count), ("N again", count))}
     small, large = (jobs["N"], jobs["N again"]), jobs["10 N"]
     peak = Figure.of([large.peak / one.peak for one in small], 1.05, "at most")
@@ -55,7 +56,7 @@ def _facts(name: str, job: Job) -> dict[str, float | str]:
 
 
 def _job(bench: Bench, images: int) -> Job:
-    task = bench.task(bench.release("null"), images, bench.spec.shard)
+    task = bench.task(bench.release("null"), images, SHARD)
     with closing(bench.child("infra.bench.product:BackfillJob", task)) as side, PeakMemory(side.pid) as memory:
         lap = side.lap()
     for folder in (task.pictures, task.scratch):

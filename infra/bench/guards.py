@@ -30,7 +30,7 @@ def measure(bench: Bench) -> Result:
     bench.ray()
     task = bench.task(release, bench.spec.null_images)
     store = Path(task.scratch) / "store"
-    run_backfill(task, str(store), {"shard": {"images": bench.spec.shard}, "max_fault_rate": 1.0})
+    run_backfill(task, str(store), {"max_fault_rate": 1.0})
     seen = _read(store / "observations")
     actions = dict(zip(*(_read(store / "verdicts")[name].to_pylist() for name in ("uri", "action")), strict=True))
     ok = seen.filter(pa.array([outcome == OK for outcome in seen["outcome"].to_pylist()]))

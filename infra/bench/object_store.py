@@ -66,7 +66,7 @@ class ObjectStore:
 def object_store(folder: Path, latency_s: float = 0.0) -> Iterator[ObjectStore]:
     """Start one, with its files in `folder`; its answers come `latency_s` later than it gives them."""
     (folder / "s3.json").write_text(IDENTITIES)
-    ports = {name: _free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port", "metricsPort")}
+    ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port", "metricsPort")}
     addresses = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{name}={port}" for name, port in ports.items())]
     # Iceberg and Lance would each take a fixed port, which a second server on the machine could not have.
     modes = ["-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false", "-volume.max=100"]
@@ -85,7 +85,7 @@ def object_store(folder: Path, latency_s: float = 0.0) -> Iterator[ObjectStore]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port nobody listens on now, with the one 10,000 above it (SeaweedFS takes that too)."""
     while True:
         port = random.randrange(11_000, 21_000)  # below the range the system hands out

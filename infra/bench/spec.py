@@ -8,7 +8,11 @@ import os
 
 from pydantic import Field
 
+from assay.jobs.manifest import ShardSpec
 from assay.platform.spec import Spec
+
+SHARD = ShardSpec().images
+"""Images in a shard, as by default."""
 
 
 class BenchSpec(Spec):
@@ -18,7 +22,7 @@ class BenchSpec(Spec):
     null_images: int = Field(3000, ge=64, description="images of a lap with the null encoder, and of the guards")
     real_images: int = Field(600, ge=16, description="images of a lap with the real encoder: some 20 s")
     distinct: int = Field(1200, ge=8, description="plain pictures composed; the others are these with other bytes")
-    shard: int = Field(64, ge=1, description="images in a shard of ours, at most")
+    real_shard: int = Field(64, ge=1, description="images in a shard of a real lap; elsewhere the default")
     batch: int = Field(64, ge=1, description="images in a batch of the others")
     model: str = Field("ViT-B-32", description="open_clip's name of the real encoder; its weights are random")
     growth_s: float = Field(60.0, gt=0, description="seconds that N images take in the growth part")

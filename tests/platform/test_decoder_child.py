@@ -151,9 +151,10 @@ def test_no_descriptor_is_left_behind(tries: Path) -> None:
 
     with Guard(PREPROCESS, BUDGET, 1, PLANTED) as guard:
         guard.decode(picture())
+        # At most, not exactly: other tests' servers and threads may still be ending in this process.
         before, threads = num_open(), threading.active_count()
         for _ in range(5):
             guard.decode(order("segfault", tries))
         guard.decode(picture())
-        assert num_open() == before
-        assert threading.active_count() == threads
+        assert num_open() <= before
+        assert threading.active_count() <= threads

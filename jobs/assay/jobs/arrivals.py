@@ -7,6 +7,7 @@ quiet is a standstill.
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError
@@ -42,10 +43,13 @@ class Arrivals:
 
     def _fill(self) -> None:
         try:
-            for receipt in self._receipts:
-                self._queue.put(receipt)
-                if self._left:
-                    break
+            # Closed now, while its cluster lives: collected later, Ray's iterator would look for its cluster, not find
+            # it, and join one by itself, which as the interpreter ends never comes back.
+            with closing(self._receipts) as receipts:
+                for receipt in receipts:
+                    self._queue.put(receipt)
+                    if self._left:
+                        break
         except AssayError as error:
             self.error = self.error or error  # what ended the iteration is the cause, what follows is its echo
         except Exception:
@@ -53,9 +57,6 @@ class Arrivals:
             if not self._left:
                 raise
         finally:
-            # Now, while its cluster lives: collected later, Ray's iterator would look for its cluster, not find it, and
-            # join one by itself, which as the interpreter ends never comes back.
-            self._receipts.close()
             self._queue.put(None)
 
     def __iter__(self) -> Iterator[Receipt | None]:

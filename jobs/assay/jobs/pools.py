@@ -11,6 +11,10 @@ from pydantic import Field
 from assay.platform.errors import SpecError
 from assay.platform.spec import Spec
 
+WHOLE = 1.001
+"""CPUs of an encoder without a GPU: a hair over one, so that when the decoders are done and give theirs back, a node of
+two does not load a second encoder to share the cores with the first."""
+
 
 class PoolSpec(Spec):
     """One pool of actors. What is unset is sized from the cluster."""
@@ -104,7 +108,7 @@ def _judge_cpus(cpus: float, slots: float) -> float:
     """CPUs of an encoder. Beside GPUs, decoding needs most of the CPUs: all encoders together take a quarter, which is
     also what Ray Data keeps for them, so that every GPU gets its encoder."""
     if slots == math.inf:
-        return 1.0 if cpus >= 2 else cpus / 2
+        return WHOLE if cpus >= 2 else cpus / 2
     return max(0.001, math.floor(min(1.0, cpus / 4 / max(1.0, slots)) * 1000) / 1000)
 
 

@@ -145,7 +145,7 @@ class JudgeStage:
         self.moderator = Moderator(release, spec.policy, spec.device)
         if spec.encodes:
             self.moderator.warm_up()  # now, while the first shard is fetched
-        self.turn = threading.Lock()  # one shard encodes while another's files are written
+        self.turn = threading.Lock()  # one shard encodes while another is decided and its files are written
         self.worker = {
             "node": socket.gethostname(),
             "pid": str(os.getpid()),
@@ -171,8 +171,7 @@ class JudgeStage:
         """
         clock = _Clock(look=float(block["seconds"][0].as_py()))
         seen = self._observations(work, block, clock)
-        with self.turn:
-            verdicts = self.moderator.decide(seen)
+        verdicts = self.moderator.decide(seen)
         clock.lap("judge")
         if not work.rows == seen.num_rows == verdicts.num_rows:
             raise ConservationError(
