@@ -46,6 +46,8 @@ class _OneByOne:
     def trouble(self, _quiet_s: float) -> AssayError | None:
         return None
 
+    def stop(self) -> None: ...
+
 
 def run(settings: dict[str, Any], told: str) -> None:
     """Run one backfill; what goes wrong is written to the file `told`, and the exit code is the product's."""

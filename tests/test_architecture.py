@@ -20,7 +20,12 @@ BELOW = {
 }
 HEAVY = {"torch", "torchvision", "open_clip", "timm"}
 TORCH_AT_HOME = {"platform": {"clip_encoder.py"}, "jobs": set(), "serving": set(), "registry": set()}
-RAY_AT_HOME = {"platform": set(), "jobs": {"pipeline.py"}, "serving": {"app.py", "replica.py"}, "registry": set()}
+RAY_AT_HOME = {
+    "platform": set(),
+    "jobs": {"pipeline.py", "inlet.py"},
+    "serving": {"app.py", "replica.py"},
+    "registry": set(),
+}
 
 
 def modules(room: str) -> list[Path]:

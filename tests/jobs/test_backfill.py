@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
-from assay.jobs.backfill import BackfillSpec, _decoders, backfill
+from assay.jobs.backfill import BackfillSpec, backfill
 from assay.jobs.backlog import Backlog
 from assay.jobs.plan import PlanFacts
-from assay.jobs.pools import Cluster, Pool, Pools
+from assay.jobs.pools import Cluster, Pool, Pools, decoders_of
 from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
 from assay.jobs.work import Receipt
@@ -239,4 +239,4 @@ def test_decoders_are_about_the_cores_of_their_actor(
     cluster_cpus: float, actors: int, actor_cpus: float, decoders: int
 ) -> None:
     pools = Pools(look=Pool(1, actors, actor_cpus), judge=Pool(1, 1, 1))
-    assert _decoders(Cluster(cluster_cpus, 0, 1, 1), pools) == decoders
+    assert decoders_of(Cluster(cluster_cpus, 0, 1, 1), pools) == decoders

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import assay.jobs.backfill as job
+from assay.jobs import committer as committer_module
 from assay.jobs import compact as compact_module
 from assay.jobs.compact import CompactSpec, compact, compact_grown, groups_of, take_apart
 from assay.jobs.datafile import read_shard
@@ -181,14 +182,15 @@ def test_who_lost_the_store_compacts_no_more(local: Store) -> None:
 
 
 @pytest.mark.parametrize("second", [{"policy": "lenient"}, {"retry_faults": True}])
-def test_a_run_compacts_between_windows(
+def test_a_run_compacts_while_shards_are_under_way(
     local: Store, tmp_path: Path, release_dir: Path, monkeypatch: pytest.MonkeyPatch, second: dict[str, object]
 ) -> None:
-    """What later windows have to do, to judge what was observed or to try again, goes on over files that moved."""
+    """What is still to do, to judge what was observed or to try again, goes on over files that moved."""
     pictures = write_pictures(tmp_path / "bucket", 11)
     listing = tmp_path / "uris.txt"
     listing.write_text("\n".join([*map(str, pictures), str(tmp_path / "bucket" / "late.jpg")]))
-    monkeypatch.setattr(job, "WINDOW", 3)
+    monkeypatch.setattr(committer_module, "GROUP", 3)
+    monkeypatch.setattr(job, "TIDY", 3)
     monkeypatch.setattr(compact_module, "CompactSpec", lambda **places: CompactSpec(segment_shards=2, **places))
     monkeypatch.setattr(job, "compact_grown", partial(compact_grown, grown=4))
     places = {"source": str(listing), "store": local.uri, "release": str(release_dir), "shard": {"images": 1}}

@@ -5,8 +5,6 @@ how rows are made (`stages.py`).
 """
 
 import functools
-import itertools
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from pydantic import Field
 
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.arrivals import Arrivals
-from assay.jobs.backlog import Backlog, find_backlog, read_work
+from assay.jobs.backlog import Backlog, find_backlog, lies_on_s3, read_work
 from assay.jobs.binding import Binding, bind, check_binding
 from assay.jobs.committer import Committer
 from assay.jobs.compact import compact_grown, take_apart
@@ -27,22 +25,21 @@ from assay.jobs.generation import Generation, generations
 from assay.jobs.lease import Lease
 from assay.jobs.pipeline import Flow
 from assay.jobs.plan import PlanSpec, plan
-from assay.jobs.pools import Cluster, ClusterSpec, Pools, size_pools
+from assay.jobs.pools import Cluster, ClusterSpec, Pools, decoders_of, encoder_threads_of, size_pools
 from assay.jobs.release_copy import keep_release
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
-from assay.jobs.work import Task, Work
+from assay.jobs.work import Work
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
 from assay.platform.storage import Storage
-from assay.platform.uris import parse_uri
 
-WINDOW = 4096
-"""Shards handed to Ray at once: each is a block the driver holds."""
+TIDY = 4096
+"""Shards committed between two looks at how many files the tables have."""
 
 
 class BackfillSpec(PlanSpec, PlacesSpec):
@@ -156,9 +153,11 @@ class _Job:
     watcher: Watcher
     stop: threading.Event
     lease: Lease
+    untidy: int = 0
+    """Shards committed since it was last seen how many files the tables have."""
 
     def work_through(self) -> None:
-        """Start the cluster, run the backlog window by window, commit what comes back."""
+        """Start the cluster, run the backlog through it, commit what comes back."""
         store, run = self.store, self.run
         keep_release(store, run.release)
         store.write_run(run.name, run.record("running"))
@@ -167,17 +166,29 @@ class _Job:
             pools = size_pools(cluster.cpus, cluster.gpus, self.spec.cluster)
             run.cluster = cluster
             self.watcher.started(cluster, pools)
-            work = read_work(store, generations(store), run.backlog)
-            while not self.stop.is_set() and (window := list(itertools.islice(work, WINDOW))):
-                committer.expect(window)
-                flow = self._flow(window, cluster, pools)
+            known = generations(store)
+            flow = self._flow(self._expected(known, committer), known, cluster, pools)
+            try:
                 self._take(Arrivals(flow.receipts(), flow.trouble), committer)
-                self._keep_small()
+            finally:
+                flow.stop()
+            self._keep_small()
+
+    def _expected(self, known: list[Generation], committer: Committer) -> Iterator[Work]:
+        """The backlog's work, as it is asked for; the committer hears of each shard first."""
+        for work in read_work(self.store, known, self.run.backlog):
+            committer.expect([work])
+            yield work
 
     def _keep_small(self) -> None:
-        """Compact tables of very many files: a commit and a start cost by the file. Nothing is under way now, and what
-        later windows read by its old name stays until `vacuum`. A retry must find its shards' files as they were.
+        """Compact tables of very many files: a commit and a start cost by the file.
+
+        Shards under way do not mind. What they write, no transaction names yet, so nothing here sees it; those to judge
+        read the files that had them when the run began, which stay until `vacuum`, for which it takes the lease that
+        this run has. Commits are made in this very thread. Only a retry must find its shards' files as they were: its
+        commit names them, to take them away.
         """
+        self.untidy = 0
         if not self.run.backlog.retry and not self.stop.is_set():
             compact_grown(self.store, self.lease.check)
 
@@ -193,11 +204,10 @@ class _Job:
             judged=run.backlog.judged,
         )
 
-    def _flow(self, window: list[Work], cluster: Cluster, pools: Pools) -> Flow:
-        release, storage = self.run.release, self.store.storage.settled()
-        on_s3 = any(work.refs and parse_uri(work.refs[0].uri).is_s3 for work in window)
-        threads = self.spec.threads or (16 if on_s3 else 4)
-        look = LookSpec(storage, release.preprocess, self.spec.budget, threads, _decoders(cluster, pools))
+    def _flow(self, work: Iterator[Work], known: list[Generation], cluster: Cluster, pools: Pools) -> Flow:
+        release, storage, backlog = self.run.release, self.store.storage.settled(), self.run.backlog
+        threads = self.spec.threads or (16 if lies_on_s3(self.store, known) else 4)
+        look = LookSpec(storage, release.preprocess, self.spec.budget, threads, decoders_of(cluster, pools))
         judge = JudgeSpec(
             storage=storage,
             store=self.store.uri,
@@ -205,11 +215,11 @@ class _Job:
             policy=self.run.policy,
             size=release.preprocess.size,
             device=self.spec.device,
-            threads=_encoder_threads(cluster, pools),
-            encodes=any(work.task is not Task.JUDGE for work in window),
+            threads=encoder_threads_of(cluster, pools),
+            encodes=bool(backlog.observe or backlog.retry),
         )
         stages = functools.partial(LookStage, look), functools.partial(JudgeStage, judge)
-        return Flow(window, *stages, pools, self.spec.cluster.stall_s)
+        return Flow(work, *stages, pools, self.spec.cluster.stall_s)
 
     def _take(self, arrivals: Arrivals, committer: Committer) -> None:
         """Take receipts as they come and commit in time, also while none comes; at the end commit what is held."""
@@ -240,6 +250,8 @@ class _Job:
                 self.watcher.received(receipt)
             if committer.due:
                 self._commit(committer)
+            if self.untidy >= TIDY:
+                self._keep_small()
             if self.stop.is_set():
                 break
         self._commit(committer)
@@ -249,19 +261,10 @@ class _Job:
         self.lease.check()
         receipts = committer.commit()
         if receipts:
+            self.untidy += len(receipts)
             self.run.count(receipts)
             self.watcher.committed(receipts)
             self.store.write_run(self.run.name, self.run.record("running"))
-
-
-def _decoders(cluster: Cluster, pools: Pools) -> int:
-    """The cores a look actor has, or, where few actors share many cores, two."""
-    return min(max(2, math.ceil(pools.look.cpus)), max(1, round(cluster.cpus / pools.look.max)))
-
-
-def _encoder_threads(cluster: Cluster, pools: Pools) -> int:
-    """A node's cores shared out among its encoders; beside a GPU one is enough."""
-    return 1 if pools.judge.gpus else max(1, round(cluster.cpus / cluster.nodes / pools.judge.max))
 
 
 def _is_latest(store: Store, run: Run) -> bool:

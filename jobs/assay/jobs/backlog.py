@@ -18,6 +18,7 @@ from assay.jobs.store import Store
 from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FAULTS
 from assay.platform.rows import ImageRef
+from assay.platform.uris import parse_uri
 
 TRANSIENT = sorted(kind.value for kind, facts in FAULTS.items() if facts.transient)
 """Outcomes that trying again can mend."""
@@ -118,3 +119,13 @@ def read_work(store: Store, known: list[Generation], backlog: Backlog) -> Iterat
             task = Task.RETRY if again else Task.JUDGE
             path = backlog.observed[shard.number].path
             yield Work(shard=shard.number, task=task, rows=rows, keys=keys, refs=again, observed=path)
+
+
+def lies_on_s3(store: Store, known: list[Generation]) -> bool:
+    """Whether images lie in a bucket: told from the place a generation was listed at or, of a list, its first image."""
+    return any(parse_uri(place).is_s3 for one in known if (place := one.root or _first_uri(store, one)))
+
+
+def _first_uri(store: Store, generation: Generation) -> str:
+    shards = range(generation.first_shard, generation.next_shard)
+    return next((shard.refs[0].uri for shard in read_shards(store, generation, shards)), "")

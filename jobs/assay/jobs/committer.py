@@ -57,18 +57,19 @@ class Committer:
     observed: Mapping[int, DataFile] = field(default_factory=dict)
     judged: Mapping[int, Sequence[DataFile]] = field(default_factory=dict)
     planned: dict[int, Work] = field(default_factory=dict)
+    """What the plan has of the shards under way."""
     taken: set[int] = field(default_factory=set)
-    """Shards of the work under way that came."""
+    """Shards that came since the last commit."""
     before: ShardRanges = field(default_factory=ShardRanges)
-    """Shards that came before that work."""
+    """Shards that came before that: few ranges, however many there are."""
     held: list[Receipt] = field(default_factory=list)
     oldest: float = 0.0
     commits: int = 0
 
     def expect(self, work: Iterable[Work]) -> None:
-        """Say which shards are under way, and what the plan has of them."""
-        self.planned = {one.shard: one for one in work}
-        self.before, self.taken = self.before | self.taken, set()
+        """Say which shards are under way from now on, and what the plan has of them: in any thread, before they are."""
+        for one in work:
+            self.planned[one.shard] = one.model_copy(update={"refs": ()})
 
     def take(self, receipt: Receipt) -> bool:
         """Hold a receipt until the next commit. False for one of a shard that came before: a task that was run again
@@ -91,6 +92,7 @@ class Committer:
             self.oldest = time.monotonic()
         self.taken.add(receipt.shard)
         self.held.append(receipt)
+        del self.planned[receipt.shard]
         return True
 
     @property
@@ -116,6 +118,7 @@ class Committer:
         judged = {r.shard: _file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None}
         self.verdicts.commit(list(judged.values()), [], note)
         self.held, self.commits = [], self.commits + 1
+        self.before, self.taken = self.before | self.taken, set()
         return receipts
 
     def _alone(self, shard: int, files: Sequence[DataFile]) -> Sequence[DataFile]:

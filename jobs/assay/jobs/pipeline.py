@@ -1,9 +1,9 @@
-"""The Ray Data plan: shards of work in, receipts out, two autoscaled actor pools between. The only file of jobs that
-imports Ray.
+"""The Ray Data plan: shards of work in, receipts out, two autoscaled actor pools between.
 
 Knows Ray. Does not know how many actors of what size there are (`pools.py`), what the stages do, what is committed, nor
 how trouble is told (`stall.py`). One shard is one row is one block all the way: blocks that were split or bundled would
-mix shards (design.md §8). The source is Arrow blocks held by the driver, so no read task waits for a whole CPU.
+mix shards (design.md §8). A job is one execution however long it is: actors take a while to start, so they start once.
+Its source is Arrow blocks held by the driver (`feed.py`, `inlet.py`), so no read task waits for a whole CPU.
 """
 
 import logging
@@ -22,6 +22,9 @@ import ray.exceptions
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from assay.jobs.feed import Feed
+from assay.jobs.head import Head
+from assay.jobs.inlet import open_inlet, pack
 from assay.jobs.pools import Cluster, ClusterSpec, Pool, Pools
 from assay.jobs.stall import Board, Picture, Report, find_death, name_stall
 from assay.jobs.work import Failure, Receipt, Work
@@ -32,8 +35,6 @@ CALLS_AT_ONCE = 2
 """Shards an actor has in hand: one is encoded while the other's files are written."""
 CHECK_S = 5.0
 """Seconds of quiet between two looks at what is in hand, and between two reports of a pause."""
-HEAD_S = 45.0
-"""Seconds without the cluster's head after which the job ends with a word; at 60 Ray would end this process without."""
 INIT_DEATHS = 3
 """Actors that may die one after the other of an error while they load: one bad node is not the end."""
 
@@ -103,28 +104,40 @@ class Flow:
         # On the driver's node: it lives as long as somebody asks it.
         kept = ray.remote(num_cpus=0, max_restarts=-1)(Board)
         self._board = kept.options(scheduling_strategy=here).remote()
-        self._head = _Head(str(ray.get_runtime_context().gcs_address))
-        self._looked = time.monotonic()
-        # Not `from_arrow`: that starts a task for each block, and waits for ever for a CPU somebody else has.
-        shards = ray.data.from_blocks([one.row() for one in work])
-        looked = self._through(shards, LookActor, look, pools.look)
+        self._head = Head(str(ray.get_runtime_context().gcs_address))
+        self._looked, self._starved_s = time.monotonic(), 0.0
+        self._feed = Feed(work, pack)
+        looked = self._through(open_inlet(self._feed), LookActor, look, pools.look)
         self._judged = self._through(looked, JudgeActor, judge, pools.judge)
 
     def receipts(self) -> Generator[Receipt]:
-        """The receipts; closed before its end, it ends the pipeline.
+        """The receipts; closed before its end, it ends the pipeline. When the work cannot be read to its end, what was
+        read of it comes first.
 
         Raises:
-            AssayError: the pipeline itself failed (errors that stages find in a shard travel in receipts).
+            AssayError: the pipeline itself failed (errors that stages find in a shard travel in receipts), or the work
+                could not be read.
         """
         try:
-            for block in self._judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-                yield from (Receipt.model_validate_json(text) for text in _texts(block))
+            with self._feed:
+                for block in self._judged.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+                    for text in _texts(block):
+                        receipt = Receipt.model_validate_json(text)
+                        self._feed.forget(receipt.shard)
+                        yield receipt
+                self._feed.finish()
         except ray.exceptions.RayError as error:
             raise _told(error) from error
 
+    def stop(self) -> None:
+        """Read no more work: before its cluster is left."""
+        self._feed.stop()
+
     def trouble(self, quiet_s: float) -> AssayError | None:
         """What is wrong after so many seconds without a receipt, if anything is: a standstill, an actor that never
-        starts, a head that is gone."""
+        starts, a head that is gone. Quiet while nothing is under way is the source's, and no standstill."""
+        self._starved_s = quiet_s if self._feed.starves else min(self._starved_s, quiet_s)
+        quiet_s -= self._starved_s
         if time.monotonic() - self._looked < CHECK_S and quiet_s < self.stall_s:
             return None
         self._looked = time.monotonic()
@@ -166,7 +179,7 @@ class Flow:
 
 
 def _texts(block: pa.Table) -> list[str]:
-    return [str(text) for text in block["receipt"].to_pylist()]
+    return [str(text) for text in block["receipt"].to_pylist()] if block.num_rows else []
 
 
 def _told(error: ray.exceptions.RayError) -> AssayError:
@@ -189,33 +202,6 @@ def _room() -> str:
     free = ray.available_resources()  # type: ignore[no-untyped-call]  # likewise
     told = [f"{there.get(what, 0):g} {what}s ({free.get(what, 0):g} free)" for what in ("CPU", "GPU")]
     return " and ".join(told)
-
-
-class _Head:
-    """The cluster's head (GCS): drivers do not survive it for long, and Ray ends them without a word."""
-
-    def __init__(self, address: str) -> None:
-        host, _, port = address.rpartition(":")
-        self.address, self._at = address, (host.strip("[]"), int(port))
-        self._last = time.monotonic()
-
-    def answers(self) -> bool:
-        """False once nobody has listened there for `HEAD_S`."""
-        try:
-            socket.create_connection(self._at, timeout=1.0).close()
-        except OSError:
-            return time.monotonic() - self._last < HEAD_S
-        self._last = time.monotonic()
-        return True
-
-    def error(self) -> AssayError:
-        """That it is gone."""
-        return AssayError(
-            "the head of the Ray cluster is gone",
-            where=self.address,
-            why=f"nobody has answered there for {HEAD_S:.0f} s",
-            fix="start the cluster again, then the same command: what is committed stays",
-        )
 
 
 class Stage(Protocol):

@@ -129,3 +129,13 @@ def _refuse_if_short(what: str, wanted: float, there: float) -> None:
             why=f"the pools need at least {wanted:g} {what}, there are {there:g}",
             fix="lower min, cpus or gpus of a pool, or add nodes",
         )
+
+
+def decoders_of(cluster: Cluster, pools: Pools) -> int:
+    """The cores a look actor has, or, where few actors share many cores, two."""
+    return min(max(2, math.ceil(pools.look.cpus)), max(1, round(cluster.cpus / pools.look.max)))
+
+
+def encoder_threads_of(cluster: Cluster, pools: Pools) -> int:
+    """A node's cores shared out among its encoders; beside a GPU one is enough."""
+    return 1 if pools.judge.gpus else max(1, round(cluster.cpus / cluster.nodes / pools.judge.max))
