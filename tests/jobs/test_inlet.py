@@ -66,7 +66,7 @@ def drive(count: int, seconds: float, folder: str) -> None:
             read += 1
             yield Work(shard=shard, task=Task.JUDGE, rows=1)
 
-    pipeline.Feed = partial(Feed, ahead=AHEAD, under_way=UNDER_WAY)  # type: ignore[assignment,misc]  # a short one
+    pipeline.Feed = partial(Feed, ahead=AHEAD, under_way=UNDER_WAY)  # type: ignore[attr-defined,assignment]  # a short one
     with joined(ClusterSpec()):
         flow = Flow(work(), partial(Look, folder), partial(Judge, seconds), POOLS, 240)
         for receipt in flow.receipts():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.jobs.stall import MOST_STARTS, MOST_TRIES, Board, Report, find_death, name_stall
+from assay.jobs.stall import MOST_STARTS, MOST_TRIES, Board, Quiet, Report, find_death, name_stall
 
 WANTED = {"look": "1 CPUs", "judge": "0.5 CPUs and 1 GPUs"}
 ROOM = "2 CPUs (0 free) and 0 GPUs (0 free)"
@@ -119,3 +119,12 @@ def test_a_shard_that_was_finished_may_be_done_again(clock: Clock) -> None:
         board.tell(report(3))
         board.tell(report())
     assert find_death(board.read()) is None
+
+
+def test_the_time_in_which_the_source_is_waited_for_is_no_standstill() -> None:
+    quiet = Quiet()
+    assert [quiet.stood_s(at, starves=False) for at in (0.25, 100.0)] == [0.25, 100.0]
+    assert [quiet.stood_s(at, starves=True) for at in (100.25, 900.0)] == [0.0, 0.0]
+    assert [quiet.stood_s(at, starves=False) for at in (900.25, 1000.0)] == [0.25, 100.0], "from when work came again"
+    assert quiet.stood_s(0.25, starves=False) == 0.0, "a receipt came"
+    assert quiet.stood_s(240.25, starves=False) == 240.0

@@ -19,7 +19,7 @@ UNDER_WAY = 16_384
 """Shards read whose receipt has not come, at most. What actors have in hand is bounded by their number, and pixels by
 the room there is for them; where no pixels are made, one stage must not run away from the next for ever."""
 BREATH_S = 0.01
-"""Seconds the pipeline waits for work when none is there: it asks in a loop."""
+"""Seconds the pipeline waits for work when it has none at all: it asks in a loop, which waits for nothing else then."""
 LEAVE_S = 5.0
 """Seconds that leaving waits for the thread, which may stand in a request to storage."""
 
@@ -56,9 +56,9 @@ class Feed(Generic[Packed]):
         self.stop()
 
     def ready(self) -> bool:
-        """Whether there is a shard to hand on; waits a moment when there is none yet."""
+        """Whether there is a shard to hand on; waits a moment while nothing at all is under way."""
         with self._change:
-            if not self._waiting and not self._ended:
+            if not self._kept and not self._ended:
                 self._change.wait(BREATH_S)
             return bool(self._waiting)
 

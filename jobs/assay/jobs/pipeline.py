@@ -26,7 +26,7 @@ from assay.jobs.feed import Feed
 from assay.jobs.head import Head
 from assay.jobs.inlet import open_inlet, pack
 from assay.jobs.pools import Cluster, ClusterSpec, Pool, Pools
-from assay.jobs.stall import Board, Picture, Report, find_death, name_stall
+from assay.jobs.stall import Board, Picture, Quiet, Report, find_death, name_stall
 from assay.jobs.work import Failure, Receipt, Work
 from assay.platform.errors import AssayError
 from assay.platform.storage import Storage
@@ -105,7 +105,7 @@ class Flow:
         kept = ray.remote(num_cpus=0, max_restarts=-1)(Board)
         self._board = kept.options(scheduling_strategy=here).remote()
         self._head = Head(str(ray.get_runtime_context().gcs_address))
-        self._looked, self._starved_s = time.monotonic(), 0.0
+        self._looked, self._quiet = time.monotonic(), Quiet()
         self._feed = Feed(work, pack)
         looked = self._through(open_inlet(self._feed), LookActor, look, pools.look)
         self._judged = self._through(looked, JudgeActor, judge, pools.judge)
@@ -135,9 +135,8 @@ class Flow:
 
     def trouble(self, quiet_s: float) -> AssayError | None:
         """What is wrong after so many seconds without a receipt, if anything is: a standstill, an actor that never
-        starts, a head that is gone. Quiet while nothing is under way is the source's, and no standstill."""
-        self._starved_s = quiet_s if self._feed.starves else min(self._starved_s, quiet_s)
-        quiet_s -= self._starved_s
+        starts, a head that is gone."""
+        quiet_s = self._quiet.stood_s(quiet_s, starves=self._feed.starves)
         if time.monotonic() - self._looked < CHECK_S and quiet_s < self.stall_s:
             return None
         self._looked = time.monotonic()

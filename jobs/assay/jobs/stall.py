@@ -126,6 +126,18 @@ class Board:
         )
 
 
+@dataclass(slots=True)
+class Quiet:
+    """How long it has been quiet while something was under way: who waits for the source does not stand still."""
+
+    excused_s: float = 0.0
+
+    def stood_s(self, quiet_s: float, *, starves: bool) -> float:
+        """Of so many seconds since the last receipt, those that count. `starves` says that nothing is under way now."""
+        self.excused_s = quiet_s if starves else min(self.excused_s, quiet_s)
+        return quiet_s - self.excused_s
+
+
 def find_death(picture: Picture) -> AssayError | None:
     """What would go on for ever: an actor that dies while it loads, or a shard that kills whoever takes it."""
     if picture.dying is not None:
