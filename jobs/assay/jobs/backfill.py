@@ -35,6 +35,7 @@ from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
 from assay.jobs.work import Task, Work
+from assay.jobs.written_sizes import written_sizes
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
@@ -188,7 +189,7 @@ class _Job:
             store.verdicts,
             run.partition,
             run.name,
-            store.size_of,
+            functools.partial(written_sizes, store),
             observed=run.backlog.observed,
             judged=run.backlog.judged,
         )
