@@ -1,4 +1,4 @@
-"""The encoder with a network: open_clip from a directory. The only file that imports torch.
+"""The encoder with a network: open_clip from a directory. Beside its `device_feed.py` the only file that imports torch.
 
 Knows open_clip's directories, precision and devices. Knows no library, no score, no release. Loading never
 touches the network: only local-dir is opened, only safetensors are read (a pickle runs code), and
@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
+from assay.platform.device_feed import DeviceFeed
 from assay.platform.document import did_you_mean
 from assay.platform.encoder import (
     Embeddings,
@@ -60,17 +61,14 @@ class ClipEncoder:
         self.preprocess = _preprocess(directory, config, self._model)
         self._mean = 255 * torch.tensor(self.preprocess.mean, device=self.device).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(self.preprocess.std, device=self.device).view(1, 3, 1, 1)
+        self._feed = DeviceFeed(self.dim, self.device, self._embed)
 
     def encode_images(self, pixels: Pixels) -> Embeddings:
-        """Embed pixels[n, size, size, 3]."""
+        """Embed pixels[n, size, size, 3]. Any thread may call it."""
         size = self.preprocess.size
         if pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             raise ValueError(f"pixels are {pixels.dtype}{pixels.shape}, not uint8[n, {size}, {size}, 3]")
-        found = np.empty((len(pixels), self.dim), np.float16)
-        with torch.inference_mode():
-            for start in range(0, len(pixels), self._micro_batch):
-                part = pixels[start : start + self._micro_batch]
-                found[start : start + len(part)] = self._encode_part(part)
+        found = self._feed.run(pixels, self._micro_batch)
         if not np.isfinite(found).all():
             raise ReleaseError(
                 "the encoder made embeddings that are not numbers",
@@ -91,15 +89,14 @@ class ClipEncoder:
                 found[start : start + len(part)] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return found
 
-    def _encode_part(self, part: Pixels) -> Embeddings:
-        full = np.zeros((self._micro_batch, *part.shape[1:]), np.uint8)
-        full[: len(part)] = part
-        # uint8 travels to the device; there NHWC seen as NCHW is already channels_last.
-        images = torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2).float()
+    @torch.inference_mode()
+    def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """One pass on the device: uint8[micro-batch, size, size, 3] there to float16[micro-batch, dim] there."""
+        # NHWC seen as NCHW is already channels_last.
+        images = pixels.permute(0, 3, 1, 2).float()
         images = ((images - self._mean) / self._std).to(self.dtype, memory_format=self._layout)
         vectors = torch.nn.functional.normalize(self._model.encode_image(images).float(), dim=-1)
-        found: Embeddings = vectors[: len(part)].to(torch.float16).cpu().numpy()
-        return found
+        return vectors.to(torch.float16)
 
 
 def export_open_clip(spec: EncoderSpec, directory: Path) -> None:
