@@ -112,6 +112,26 @@ def test_threads_may_encode_at_once(directory: Path, device: str) -> None:
     assert all((one == other).all() for one, other in zip(together, alone * 4, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("has", "told"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, ""),
+        ({"architecture": "x86_64", "amx_bf16": True}, ""),
+        ({"architecture": "x86_64", "avx512_f": True}, "no faster than fp32"),
+        ({"architecture": "x86_64"}, "several times slower"),
+        ({"architecture": "aarch64"}, ""),
+    ],
+)
+def test_bf16_that_the_cpu_cannot_multiply_is_noted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, has: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    notes = ClipEncoder(directory, DIGEST, "bf16", "cpu").notes
+    assert len(notes) == bool(told)
+    assert told in "".join(notes)
+    assert ClipEncoder(directory, DIGEST, "fp32", "cpu").notes == ()
+
+
 def test_empty_batches(encoder: ClipEncoder) -> None:
     assert encoder.encode_images(pixels(0)).shape == (0, 32)
     assert encoder.encode_texts([]).shape == (0, 32)

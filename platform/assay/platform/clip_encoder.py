@@ -52,6 +52,8 @@ class ClipEncoder:
         self._model = _load_model(directory, self.device, self.dtype)
         self._tokenizer = _load_tokenizer(directory, config)
         self._micro_batch = _MICRO_BATCH.get(self.device.type, 8)
+        self.calls_at_once = 2 if self.device.type == "cuda" else 1
+        self.notes = _notes(self.device, precision)
         visual = config["model_cfg"]["vision_cfg"]
         convolutional = "timm_model_name" in visual or isinstance(visual.get("layers"), list)
         self._layout = torch.channels_last if convolutional else torch.contiguous_format
@@ -64,7 +66,7 @@ class ClipEncoder:
         self._feed = DeviceFeed(self.dim, self.device, self._embed)
 
     def encode_images(self, pixels: Pixels) -> Embeddings:
-        """Embed pixels[n, size, size, 3]. Any thread may call it."""
+        """Embed pixels[n, size, size, 3]."""
         size = self.preprocess.size
         if pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             raise ValueError(f"pixels are {pixels.dtype}{pixels.shape}, not uint8[n, {size}, {size}, 3]")
@@ -225,6 +227,15 @@ def _device(name: str) -> torch.device:
             "no GPU here", where=f"device {name}", why="torch sees no CUDA device", fix="use device auto"
         )
     return torch.device(name)
+
+
+def _notes(device: torch.device, precision: Precision) -> tuple[str, ...]:
+    has = torch.cpu.get_capabilities()
+    is_known = device.type == "cpu" and has.get("architecture") == "x86_64"
+    if precision != "bf16" or not is_known or has.get("avx512_bf16") or has.get("amx_bf16"):
+        return ()
+    cost = "no faster than fp32" if has.get("avx512_f") else "several times slower than fp32"
+    return (f"the release wants bf16, which this CPU does not multiply in hardware: right, but {cost}",)
 
 
 def _refusal(directory: Path, what: str, why: str, fix: str) -> ReleaseError:
