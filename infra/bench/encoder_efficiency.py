@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -20,10 +20,12 @@ import torch
 from assay.platform.clip_encoder import CONFIG_FILE
 from assay.platform.encoder import Pixels
 from assay.platform.release import Release
-from infra.bench.bench import Bench
 from infra.bench.figure import Result
 from infra.bench.race import Lap, MakeSide, SideError, race
 from infra.bench.side import Task
+
+if TYPE_CHECKING:  # it imports Ray, which `gpu.py` does without
+    from infra.bench.bench import Bench
 
 IMAGES = 256
 GEMM_S = 2.0
@@ -130,9 +132,9 @@ class Gemm(_Ready):
         vision, embed_dim = self.config["vision_cfg"], self.config["embed_dim"]
         self._shapes = tower_shapes(vision, embed_dim, self.batch)
         self._flops_per_image = tower_flops(vision, embed_dim)
+        kind: Any = {"dtype": torch.bfloat16, "device": task.device}
         self._matrices = [
-            (torch.randn(s.rows, s.inner, dtype=torch.bfloat16), torch.randn(s.inner, s.columns, dtype=torch.bfloat16))
-            for s in self._shapes
+            (torch.randn(s.rows, s.inner, **kind), torch.randn(s.inner, s.columns, **kind)) for s in self._shapes
         ]
 
     def lap(self) -> Lap:
@@ -150,14 +152,22 @@ class Gemm(_Ready):
 def _seconds_of(left: torch.Tensor, right: torch.Tensor, budget_s: float) -> float:
     """Seconds of one product, its result's memory reused."""
     out = torch.mm(left, right)
+    settle(left.device)
     began, count = time.monotonic(), 0
     while count < 3 or time.monotonic() - began < budget_s:
         torch.mm(left, right, out=out)
         count += 1
+    settle(left.device)
     return (time.monotonic() - began) / count
 
 
-def measure(bench: Bench) -> Result:
+def settle(device: torch.device) -> None:
+    """Wait until a GPU has done all it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(bench: "Bench") -> Result:
     """Race the three."""
     release = bench.release("real")
     images = min(IMAGES, bench.spec.real_images)
