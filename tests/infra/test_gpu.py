@@ -13,8 +13,10 @@ import torch
 from infra.bench import encoder_efficiency, gpu
 from infra.bench.busy import Busy, covered
 from infra.bench.figure import Figure, Result
+from infra.bench.pictures import PicturesSpec
 from infra.bench.race import Side, SideError
 from infra.bench.side import Task
+from tests.conftest import write_pictures
 
 ROOT = Path(__file__).parent.parent.parent
 TINY: dict[str, Any] = {
@@ -40,7 +42,13 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         side: Side = getattr(importlib.import_module(module), kind)(task)
         return side
 
+    def quick(folder: Path, spec: PicturesSpec) -> list[Path]:
+        paths = write_pictures(folder, spec.images)
+        paths[0].write_bytes(b"no picture")
+        return paths
+
     monkeypatch.setattr(gpu, "ChildSide", here)
+    monkeypatch.setattr(gpu, "compose_pictures", quick)  # the real ones are drawn in processes of their own
 
 
 @pytest.mark.usefixtures("tiny")
@@ -67,7 +75,7 @@ def test_it_runs_to_its_end_and_tells_what_it_could_not_do(
     assert busy is not None
     assert 0 < busy <= 1
     assert found.facts["assay-tiny"] == found.facts["assay-tiny: model images/s"]
-    assert found.facts["assay-tiny: bytes faults"] == 0
+    assert found.facts["assay-tiny: bytes faults"] == 2, "40 images of 20 files, one of which is bad"
     assert "compiled ÷ model" in capsys.readouterr().out
 
 
