@@ -132,6 +132,19 @@ def test_bf16_that_the_cpu_cannot_multiply_is_noted(
     assert ClipEncoder(directory, DIGEST, "fp32", "cpu").notes == ()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+@pytest.mark.parametrize(
+    ("given", "asked", "told"), [("0", "auto", 1), ("", "auto", 0), ("-1", "auto", 0), ("0", "cpu", 0)]
+)
+def test_a_gpu_that_torch_does_not_see_is_noted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, given: str, asked: str, told: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    notes = ClipEncoder(directory, DIGEST, device=asked).notes
+    assert len(notes) == told
+    assert all("encoding on the CPU" in note for note in notes)
+
+
 def test_empty_batches(encoder: ClipEncoder) -> None:
     assert encoder.encode_images(pixels(0)).shape == (0, 32)
     assert encoder.encode_texts([]).shape == (0, 32)

@@ -7,6 +7,7 @@ a model's usual name into a directory.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ class ClipEncoder:
         self._tokenizer = _load_tokenizer(directory, config)
         self._micro_batch = _MICRO_BATCH.get(self.device.type, 8)
         self.calls_at_once = 2 if self.device.type == "cuda" else 1
-        self.notes = _notes(self.device, precision)
+        self.notes = (*_note_of_gpu(device, self.device), *_note_of_bf16(self.device, precision))
         visual = config["model_cfg"]["vision_cfg"]
         convolutional = "timm_model_name" in visual or isinstance(visual.get("layers"), list)
         self._layout = torch.channels_last if convolutional else torch.contiguous_format
@@ -229,7 +230,14 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _notes(device: torch.device, precision: Precision) -> tuple[str, ...]:
+def _note_of_gpu(asked: str, device: torch.device) -> tuple[str, ...]:
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # torch obeys it; whoever gives us a GPU sets it, as Ray does
+    if asked != "auto" or device.type == "cuda" or given in ("", "-1", "NoDevFiles"):
+        return ()
+    return (f"GPU {given} was given, but torch sees no CUDA device (its driver?): encoding on the CPU",)
+
+
+def _note_of_bf16(device: torch.device, precision: Precision) -> tuple[str, ...]:
     has = torch.cpu.get_capabilities()
     is_known = device.type == "cpu" and has.get("architecture") == "x86_64"
     if precision != "bf16" or not is_known or has.get("avx512_bf16") or has.get("amx_bf16"):
