@@ -9,9 +9,9 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from pydantic import Field
@@ -157,6 +157,7 @@ class _Job:
     watcher: Watcher
     stop: threading.Event
     lease: Lease
+    told: set[str] = field(default_factory=set)
 
     def work_through(self) -> None:
         """Start the cluster, run the backlog window by window, commit what comes back."""
@@ -239,12 +240,20 @@ class _Job:
             if receipt is not None and committer.take(receipt):
                 self.run.note_arrival(receipt)
                 self.watcher.received(receipt)
+                self._tell(receipt.notes)
             if committer.due:
                 self._commit(committer)
             if self.stop.is_set():
                 break
         self._commit(committer)
         return failure
+
+    def _tell(self, notes: Iterable[str]) -> None:
+        """Hand on what workers note, each note once, however many workers have it."""
+        for note in notes:
+            if note not in self.told:
+                self.told.add(note)
+                self.watcher.noticed(note)
 
     def _commit(self, committer: Committer) -> None:
         self.lease.check()

@@ -74,8 +74,19 @@ class Encoder(Protocol):
         """How a picture becomes this encoder's input."""
         ...
 
+    @property
+    def calls_at_once(self) -> int:
+        """Calls of `encode_images` that are best under way together: two leave a GPU no pause between them, on a CPU
+        they would only share its cores."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should be told, once, of how it runs here. Mostly nothing."""
+        ...
+
     def encode_images(self, pixels: Pixels) -> Embeddings:
-        """Embed pictures; a row's result depends on that row alone."""
+        """Embed pictures; a row's result depends on that row alone. Any thread may call it."""
         ...
 
     def encode_texts(self, texts: list[str]) -> TextVectors:
