@@ -7,7 +7,7 @@ chosen next: that is for the tests.
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from greenlet import greenlet
@@ -174,7 +174,7 @@ class Driver:
         backlog = self._backlog()
         store, name = self.store, f"run-{id(self)}"
         committer = Committer(
-            store.observations, store.verdicts, PARTITION, name, self._size_of, backlog.observed, backlog.judged
+            store.observations, store.verdicts, PARTITION, name, self._sizes_of, backlog.observed, backlog.judged
         )
         work = list(_work(backlog))
         committer.expect(work)
@@ -195,9 +195,9 @@ class Driver:
         retry = {shard: REFS[shard][:1] for shard in flaky}
         return backlog_of(*files, PARTITION, SHARDS, len(SHARDS) * ROWS, retry)
 
-    def _size_of(self, name: str) -> int | None:
-        self.world.hand_over("before size")
-        return SIZE if name.partition("/")[2] in self.world.files else None
+    def _sizes_of(self, names: Sequence[str]) -> list[int | None]:
+        self.world.hand_over("before sizes")
+        return [SIZE if name.partition("/")[2] in self.world.files else None for name in names]
 
     def _receipt(self, work: Work) -> Receipt:
         source = work.observed

@@ -80,6 +80,9 @@ class MemoryLog:
         self.around("before note")
         return self.table[version].note if version < len(self.table) else None
 
+    def step(self) -> None:
+        self._seen += 1
+
     def advance(self) -> None:
         self.around("before advance")
         self._seen = len(self.table)

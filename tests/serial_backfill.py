@@ -19,6 +19,7 @@ from assay.jobs import pipeline
 from assay.jobs.pipeline import MakeStage
 from assay.jobs.pools import Cluster
 from assay.jobs.run import BackfillFacts
+from assay.jobs.watcher import Watcher
 from assay.jobs.work import Receipt, Work
 from assay.platform.errors import AssayError
 from tests.conftest import Silent
@@ -60,12 +61,14 @@ def run(settings: dict[str, Any], told: str) -> None:
         sys.exit(error.exit_code)
 
 
-def run_alone(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> BackfillFacts:
+def run_alone(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, watcher: Watcher | None = None
+) -> BackfillFacts:
     """The same in this process, for tests that change what it does."""
     monkeypatch.setattr(pipeline, "joined", _alone)
     monkeypatch.setattr(job, "Flow", _OneByOne)
     spec = job.BackfillSpec.model_validate(settings)
-    return job.backfill(spec, Silent(), threading.Event(), "assay backfill …")
+    return job.backfill(spec, watcher or Silent(), threading.Event(), "assay backfill …")
 
 
 class ForkServer:

@@ -19,7 +19,12 @@ BELOW = {
     "tuning": {"tuning", "registry", "platform"},
 }
 HEAVY = {"torch", "torchvision", "open_clip", "timm"}
-TORCH_AT_HOME = {"platform": {"clip_encoder.py"}, "jobs": set(), "serving": set(), "registry": set()}
+TORCH_AT_HOME = {
+    "platform": {"clip_encoder.py", "device_feed.py"},  # the second is imported by the first alone
+    "jobs": set(),
+    "serving": set(),
+    "registry": set(),
+}
 RAY_AT_HOME = {
     "platform": set(),
     "jobs": {"pipeline.py", "inlet.py"},
@@ -57,6 +62,11 @@ def test_the_arrow_test_can_fail(tmp_path: Path) -> None:
     planted = tmp_path / "planted.py"
     planted.write_text("def f():\n    from assay.serving import app\n")
     assert not rooms_of(imported(planted)) <= BELOW["platform"]
+
+
+def test_torch_comes_through_one_door() -> None:
+    knowing = [path.name for room in ROOMS for path in modules(room) if "assay.platform.device_feed" in imported(path)]
+    assert knowing == ["clip_encoder.py"]
 
 
 @pytest.mark.parametrize("room", ["platform", "jobs", "serving", "registry"])

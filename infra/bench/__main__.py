@@ -11,8 +11,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
+from infra.bench.machine import machine
 from infra.bench.parts import PARTS, choose
-from infra.bench.run import machine, run_parts
+from infra.bench.run import run_parts
 from infra.bench.spec import BenchSpec
 from infra.bench.table import as_table, merge
 

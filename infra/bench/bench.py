@@ -13,8 +13,9 @@ from typing import Literal, Self
 
 import ray
 
+from assay.platform.encoder import Precision
 from assay.platform.release import Release
-from infra.bench.encoders import null_release, real_release
+from infra.bench.encoders import has_bf16, null_release, real_release
 from infra.bench.pictures import PicturesSpec, compose_pictures, link_pictures
 from infra.bench.product import Backfill, start_ray
 from infra.bench.race import MakeSide, Race, Side, race
@@ -81,8 +82,11 @@ class Bench:
 
     @cached_property
     def _real(self) -> Release:
-        self.say(f"making the real encoder, {self.spec.model} with random weights")
-        return real_release(self.folder / "real", self.spec.model, self.spec.seed)
+        precision: Precision = "bf16" if has_bf16() else "fp32"
+        self.say(f"making the real encoder, {self.spec.model} with random weights in {precision}")
+        if precision == "fp32":
+            self.say("this CPU does not multiply bf16 in hardware; ratios stand, targets are of one that does")
+        return real_release(self.folder / "real", self.spec.model, self.spec.seed, precision)
 
     def images(self, regime: Regime) -> int:
         """Images of a lap."""

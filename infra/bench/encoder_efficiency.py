@@ -1,7 +1,7 @@
 """R7: the encoder by itself. How much faster than open_clip as it comes, and how near to the machine's own arithmetic.
 
 The second is a share of FLOPs: what the image tower multiplies per image, times images a second, over what `torch.mm`
-reaches in bf16 on matrices of just those shapes (attention, a hundredth of it, is counted at the same rate). Knows a
+reaches on matrices of just those shapes (attention, a hundredth of it, is counted at the same rate). Knows a
 vision transformer's shapes. The three loops run in processes of their own, interleaved, on the same pixels.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -20,10 +20,13 @@ import torch
 from assay.platform.clip_encoder import CONFIG_FILE
 from assay.platform.encoder import Pixels
 from assay.platform.release import Release
-from infra.bench.bench import Bench
+from infra.bench.encoders import has_bf16
 from infra.bench.figure import Result
 from infra.bench.race import Lap, MakeSide, SideError, race
 from infra.bench.side import Task
+
+if TYPE_CHECKING:  # it imports Ray, which `gpu.py` does without
+    from infra.bench.bench import Bench
 
 IMAGES = 256
 GEMM_S = 2.0
@@ -121,7 +124,8 @@ class EagerEncoder(_Ready):
 
 
 class Gemm(_Ready):
-    """The tower's matrix products alone, in bf16, a batch at once. Its images are passes times the batch."""
+    """The tower's matrix products alone, in the release's precision, a batch at once. Its images are passes times the
+    batch."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
@@ -130,9 +134,10 @@ class Gemm(_Ready):
         vision, embed_dim = self.config["vision_cfg"], self.config["embed_dim"]
         self._shapes = tower_shapes(vision, embed_dim, self.batch)
         self._flops_per_image = tower_flops(vision, embed_dim)
+        dtype = torch.bfloat16 if self.release.manifest.encoder.precision == "bf16" else torch.float32
+        kind: Any = {"dtype": dtype, "device": task.device}
         self._matrices = [
-            (torch.randn(s.rows, s.inner, dtype=torch.bfloat16), torch.randn(s.inner, s.columns, dtype=torch.bfloat16))
-            for s in self._shapes
+            (torch.randn(s.rows, s.inner, **kind), torch.randn(s.inner, s.columns, **kind)) for s in self._shapes
         ]
 
     def lap(self) -> Lap:
@@ -150,14 +155,22 @@ class Gemm(_Ready):
 def _seconds_of(left: torch.Tensor, right: torch.Tensor, budget_s: float) -> float:
     """Seconds of one product, its result's memory reused."""
     out = torch.mm(left, right)
+    settle(left.device)
     began, count = time.monotonic(), 0
     while count < 3 or time.monotonic() - began < budget_s:
         torch.mm(left, right, out=out)
         count += 1
+    settle(left.device)
     return (time.monotonic() - began) / count
 
 
-def measure(bench: Bench) -> Result:
+def settle(device: torch.device) -> None:
+    """Wait until a GPU has done all it was given; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(bench: "Bench") -> Result:
     """Race the three."""
     release = bench.release("real")
     images = min(IMAGES, bench.spec.real_images)
@@ -178,14 +191,7 @@ def measure(bench: Bench) -> Result:
         title="encoder ÷ open_clip eager fp32",
         figure=run.ratio("encoder", "eager fp32", 2.5),
         bound_by="the cores' matrix arithmetic; without AVX512-BF16 or AMX, bf16 gains little"
-        + ("" if has_bf16() else " (this machine has neither)"),
+        + ("" if has_bf16() else " (this machine has neither, so the encoder is fp32)"),
         more={"share of the GEMM rate at its shapes": run.ratio("encoder", "GEMM", 0.60)},
         facts=run.facts() | {"cores": float(bench.cores)},
     )
-
-
-def has_bf16() -> bool:
-    """Whether this machine multiplies bf16 in hardware; False where that is not told."""
-    told = Path("/proc/cpuinfo")
-    flags = told.read_text() if told.is_file() else ""
-    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -1,7 +1,8 @@
 """The encoders of the two regimes, as releases made by the product's own code.
 
 null: mean pooling over 224 x 224 pixels. It costs next to nothing, so what is measured is the pipeline.
-real: an open_clip network with random weights in bf16; speed does not depend on what the weights are.
+real: an open_clip network with random weights in bf16 (fp32 where the CPU cannot multiply bf16 and no GPU is meant);
+speed does not depend on what the weights are.
 
 Knows how both are made. Does not know how they are run.
 """
@@ -31,11 +32,18 @@ def null_release(directory: Path) -> Release:
     return _release(directory, "null", encoder, "fp32")
 
 
-def real_release(directory: Path, model: str, seed: int) -> Release:
-    """A release around an open_clip model with random weights, in bf16."""
+def real_release(directory: Path, model: str, seed: int, precision: Precision = "bf16") -> Release:
+    """A release around an open_clip model with random weights."""
     encoder = directory.with_name(f"{directory.name}-encoder")
     write_random_encoder(encoder, model, seed)
-    return _release(directory, "real", encoder, "bf16")
+    return _release(directory, "real", encoder, precision)
+
+
+def has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware; False where that is not told."""
+    told = Path("/proc/cpuinfo")
+    flags = told.read_text() if told.is_file() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def write_random_encoder(directory: Path, model: str, seed: int) -> None:

@@ -34,6 +34,8 @@ class Task(Spec):
     """Of decoding, and of the encoder's arithmetic."""
     scratch: str
     """A folder to write results to."""
+    device: str = "cpu"
+    """Of the encoder: cpu or cuda."""
     from_first_result: bool = False
     """Whether sides that load the encoder amid their work start the clock at the first result: loading is start-up.
     What is decoded ahead by then is a few batches, nothing beside a real encoder; with the null one, which loads at

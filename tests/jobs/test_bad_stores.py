@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from assay.jobs.manifest import read_shards
 from assay.jobs.store import Store
 from assay.jobs.verify import VerifySpec, verify
 from assay.jobs.work import Receipt, Task, Work, digest_of_keys
+from assay.jobs.written_sizes import written_sizes
 from assay.platform.errors import ConservationError
 from tests.store_damage import READERS, Told, change_json, cut_short, emptied, filled, garbage, run, source_of
 from tests.store_doubles import PARTITION, judged_rows, observed_rows, reopened, tree
@@ -107,7 +109,7 @@ def test_receipts_for_unknown_shards(store: Store) -> None:
     """Of a shard that no manifest has, and of one that is not under way."""
     refs = next(read_shards(store, generations(store)[0], {0})).refs
     keys = digest_of_keys((ref.uri, ref.etag) for ref in refs)
-    committer = Committer(store.observations, store.verdicts, PARTITION, "run-2", store.size_of)
+    committer = Committer(store.observations, store.verdicts, PARTITION, "run-2", partial(written_sizes, store))
     committer.expect([Work(shard=3, task=Task.OBSERVE, rows=2, keys=keys)])
     before = reopened(store).observations.files()
     for shard in (0, 99):

@@ -53,7 +53,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.observations = MemoryLedger("observations", self.log)
         self.verdicts = MemoryLedger("verdicts", self.log)
-        self.committer = Committer(self.observations, self.verdicts, PARTITION, "run-1", self.size_of)
+        self.committer = Committer(self.observations, self.verdicts, PARTITION, "run-1", self.sizes_of)
         self.expect(Task.OBSERVE, *range(GROUP * 3))
 
     def expect(self, task: Task, *shards: int) -> None:
@@ -61,8 +61,8 @@ class Desk:
         planned = {shard: Work(shard=shard, task=task, rows=2, keys=f"keys of {shard}") for shard in shards}
         self.committer.expect({**self.committer.planned, **planned}.values())
 
-    def size_of(self, name: str) -> int | None:
-        return self.sizes.get(name)
+    def sizes_of(self, names: Sequence[str]) -> list[int | None]:
+        return [self.sizes.get(name) for name in names]
 
     def receipt(self, shard: int, task: Task = Task.OBSERVE, rows: int = 2) -> Receipt:
         observed, judged = self.written(f"o{shard}-{task}"), self.written(f"v{shard}-{task}")

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,10 @@ import pytest
 from deltalake import DeltaTable
 
 from assay.jobs.datafile import write_observations, write_verdicts
-from assay.jobs.delta_log import DeltaLedger
+from assay.jobs.delta_log import CHECKPOINT_EVERY, DeltaLedger
 from assay.jobs.ledger import DataFile
 from assay.jobs.store import Store
-from assay.platform.errors import CommitError, StorageError
+from assay.platform.errors import CommitError, FencedError, StorageError
 from assay.platform.rows import OBSERVATIONS, VERDICTS, ImageRef
 from assay.platform.storage import Storage
 from tests.conftest import S3Server
@@ -212,3 +213,29 @@ def test_verdicts_name_their_columns(local: Store) -> None:
     rows = reopened(local).verdicts.dataset().to_table().select(VERDICTS.names)
     assert rows["release"].to_pylist() == ["r", "r"]
     assert rows["uri"].to_pylist() == [ref.uri for ref in refs_of(2)]
+
+
+def test_own_commits_are_read_without_those_of_others_after_them(local: Store) -> None:
+    """What a driver did not see when it was fenced off it does not see later."""
+    ours, theirs = local.observations, reopened(local).observations
+    files = [written(local, number, refs_of(2)) for number in range(3)]
+    ours.commit([files[0]])
+    ours.commit([files[1]])
+    theirs.fence(9)
+    theirs.commit([files[2]])
+    assert ours.version == 2
+    assert sorted(one.path for one in ours.files()) == sorted(one.path for one in files[:2])
+    assert len(ours.dataset().to_table()) == 4
+    with pytest.raises(FencedError):
+        ours.commit([files[2]])
+
+
+def test_a_table_is_written_down_as_a_whole_now_and_then(local: Store) -> None:
+    for _ in range(CHECKPOINT_EVERY):
+        local.observations.commit([])
+    local.observations.commit([written(local, 1, refs_of(1))])
+    log = Path(local.shown, "observations", "_delta_log")
+    assert json.loads((log / "_last_checkpoint").read_text())["version"] == CHECKPOINT_EVERY
+    for entry in range(CHECKPOINT_EVERY):
+        (log / f"{entry:020d}.json").unlink()
+    assert len(reopened(local).observations.files()) == 1

@@ -1,8 +1,11 @@
 """Judging a shard: verdicts and a receipt for every row, again without a source, and never for other rows."""
 
 import shutil
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,9 @@ from assay.jobs.release_copy import keep_release
 from assay.jobs.stages import JudgeSpec, JudgeStage
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work
+from assay.platform.encoder import Embeddings, Pixels
 from assay.platform.errors import ConservationError
+from assay.platform.hash_encoder import HashEncoder
 from assay.platform.release import Release
 from assay.platform.rows import VERDICT_FILE
 from assay.platform.storage import StorageSpec
@@ -70,6 +75,31 @@ def test_what_a_receipt_tells(bench: Bench) -> None:
         assert written is not None
         assert bench.store.size_of(f"{table}/{written.path}") == written.size
         assert (written.first_uri, written.last_uri) == (shard.refs[0].uri, shard.refs[-1].uri)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_as_many_shards_encode_at_once_as_the_encoder_wants(
+    tmp_path: Path, release: Release, good: list[Path], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(HashEncoder, "calls_at_once", at_once)
+    bench = Bench(tmp_path, release)
+    [shard] = bench.shards()
+    looked = bench.look(Work(shard=0, task=Task.OBSERVE, rows=len(shard.refs), refs=shard.refs).row())
+    encode, within, most, meeting = HashEncoder.encode_images, [0], [0], threading.Barrier(at_once)
+
+    def watched(self: HashEncoder, pixels: Pixels) -> Embeddings:
+        within[0] += 1
+        most[0] = max(most[0], within[0])
+        meeting.wait(60)  # whom nobody may join would wait here in vain
+        time.sleep(0.05)  # time for one too many to come in
+        within[0] -= 1
+        return encode(self, pixels)
+
+    monkeypatch.setattr(HashEncoder, "encode_images", watched)
+    with ThreadPoolExecutor(2) as pool:
+        receipts = [receipt_of(block) for block in pool.map(bench.judge, [looked, looked])]
+    assert most == [at_once]
+    assert [receipt.failure for receipt in receipts] == [None, None]
 
 
 def test_judging_starts_no_decoder(bench: Bench) -> None:

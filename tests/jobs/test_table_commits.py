@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from assay.jobs.manifest import ShardSpec, cut
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
 from assay.jobs.work import Receipt, Task, Work, digest_of_keys
+from assay.jobs.written_sizes import written_sizes
 from assay.platform.errors import CommitError, ConservationError
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage
@@ -46,7 +48,13 @@ def real_committer(store: Store, retry: bool = False) -> Committer:
     keys = digest_of_keys((ref.uri, ref.etag) for ref in refs_of(2))
     tasks = {**dict.fromkeys(range(3), Task.OBSERVE), **dict.fromkeys(backlog.retry, Task.RETRY)}
     committer = Committer(
-        store.observations, store.verdicts, PARTITION, "run-1", store.size_of, backlog.observed, backlog.judged
+        store.observations,
+        store.verdicts,
+        PARTITION,
+        "run-1",
+        partial(written_sizes, store),
+        backlog.observed,
+        backlog.judged,
     )
     committer.expect(Work(shard=shard, task=task, rows=2, keys=keys) for shard, task in tasks.items())
     return committer

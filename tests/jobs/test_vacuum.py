@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.store import Store
 from assay.jobs.vacuum import VacuumFacts, VacuumSpec, vacuum
 from assay.jobs.work import Receipt, Task, Work, digest_of_keys
+from assay.jobs.written_sizes import written_sizes
 from assay.platform.errors import AssayError, CommitError, ConservationError, FencedError, SpecError
 from assay.platform.storage import Storage
 from tests.conftest import S3Server
@@ -189,7 +191,7 @@ def zombie_of(store: Store, shard: int) -> Committer:
         pass
     refs = refs_of(2, f"s3://b/{shard}/")
     keys = digest_of_keys((ref.uri, ref.etag) for ref in refs)
-    committer = Committer(store.observations, store.verdicts, PARTITION, "run-1", store.size_of)
+    committer = Committer(store.observations, store.verdicts, PARTITION, "run-1", partial(written_sizes, store))
     committer.expect([Work(shard=shard, task=Task.OBSERVE, rows=2, keys=keys)])
     receipt = Receipt(
         shard=shard,

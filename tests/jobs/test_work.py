@@ -37,6 +37,7 @@ def test_a_receipt_travels_as_one_row() -> None:
         fetched=1,
         seconds={"look": 0.5},
         worker={"node": "n"},
+        notes=("slow here",),
         failure=Failure(kind="StorageError", what="x"),
     )
     row = receipt.row()

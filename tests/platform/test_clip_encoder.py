@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import safetensors.torch
 import torch
 
 from assay.platform.clip_encoder import ClipEncoder
-from assay.platform.encoder import EncoderSpec, export_encoder, file_digests
+from assay.platform.encoder import EncoderSpec, Precision, export_encoder, file_digests
 from assay.platform.errors import ReleaseError
 
 MODEL: dict[str, Any] = {
@@ -71,6 +72,77 @@ def test_a_rows_embedding_depends_on_that_row_alone(encoder: ClipEncoder) -> Non
     assert (np.concatenate([encoder.encode_images(many[row : row + 1]) for row in range(11)]) == together).all()
     texts = [f"thing {row}" for row in range(9)]
     assert (np.concatenate([encoder.encode_texts([one]) for one in texts]) == encoder.encode_texts(texts)).all()
+
+
+def plain(encoder: ClipEncoder, many: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """The plain path: one pass after the other, each waited for."""
+    height, seen = encoder._micro_batch, encoder.preprocess
+    mean, std = (255 * torch.tensor(one, device=encoder.device).view(1, 3, 1, 1) for one in (seen.mean, seen.std))
+    found = []
+    for start in range(0, len(many), height):
+        part = np.zeros((height, *many.shape[1:]), np.uint8)
+        part[: len(many) - start] = many[start : start + height]
+        with torch.inference_mode():
+            images = torch.from_numpy(part).to(encoder.device).permute(0, 3, 1, 2).float()
+            images = ((images - mean) / std).to(encoder.dtype)
+            vectors = torch.nn.functional.normalize(encoder._model.encode_image(images).float(), dim=-1)
+        found.append(vectors[: len(many) - start].to(torch.float16).cpu().numpy())
+    return np.concatenate(found)
+
+
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fed_embeddings_have_the_bits_of_the_plain_path(directory: Path, precision: Precision, device: str) -> None:
+    encoder = ClipEncoder(directory, DIGEST, precision, device)
+    for count in (1, encoder._micro_batch, encoder._micro_batch + 1, 5 * encoder._micro_batch + 3):
+        fed = encoder.encode_images(pixels(count))
+        assert (fed.view(np.uint16) == plain(encoder, pixels(count)).view(np.uint16)).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_threads_may_encode_at_once(directory: Path, device: str) -> None:
+    encoder = ClipEncoder(directory, DIGEST, device=device)
+    batches = [pixels(count) for count in (17, 150, 3, 65)]
+    alone = [encoder.encode_images(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(encoder.encode_images, batches * 4))
+    assert all((one == other).all() for one, other in zip(together, alone * 4, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("has", "told"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, ""),
+        ({"architecture": "x86_64", "amx_bf16": True}, ""),
+        ({"architecture": "x86_64", "avx512_f": True}, "no faster than fp32"),
+        ({"architecture": "x86_64"}, "several times slower"),
+        ({"architecture": "aarch64"}, ""),
+    ],
+)
+def test_bf16_that_the_cpu_cannot_multiply_is_noted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, has: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    notes = ClipEncoder(directory, DIGEST, "bf16", "cpu").notes
+    assert len(notes) == bool(told)
+    assert told in "".join(notes)
+    assert ClipEncoder(directory, DIGEST, "fp32", "cpu").notes == ()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+@pytest.mark.parametrize(
+    ("given", "asked", "told"), [("0", "auto", 1), ("", "auto", 0), ("-1", "auto", 0), ("0", "cpu", 0)]
+)
+def test_a_gpu_that_torch_does_not_see_is_noted(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, given: str, asked: str, told: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    notes = ClipEncoder(directory, DIGEST, device=asked).notes
+    assert len(notes) == told
+    assert all("encoding on the CPU" in note for note in notes)
 
 
 def test_empty_batches(encoder: ClipEncoder) -> None:

@@ -7,9 +7,9 @@ how rows are made (`stages.py`).
 import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from pydantic import Field
@@ -33,6 +33,7 @@ from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
 from assay.jobs.work import Work
+from assay.jobs.written_sizes import written_sizes
 from assay.platform.errors import AssayError, ConservationError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
@@ -155,6 +156,7 @@ class _Job:
     lease: Lease
     untidy: int = 0
     """Shards committed since it was last seen how many files the tables have."""
+    told: set[str] = field(default_factory=set)
 
     def work_through(self) -> None:
         """Start the cluster, run the backlog through it, commit what comes back."""
@@ -199,7 +201,7 @@ class _Job:
             store.verdicts,
             run.partition,
             run.name,
-            store.size_of,
+            functools.partial(written_sizes, store),
             observed=run.backlog.observed,
             judged=run.backlog.judged,
         )
@@ -248,6 +250,7 @@ class _Job:
             if receipt is not None and committer.take(receipt):
                 self.run.note_arrival(receipt)
                 self.watcher.received(receipt)
+                self._tell(receipt.notes)
             if committer.due:
                 self._commit(committer)
             if self.untidy >= TIDY:
@@ -256,6 +259,13 @@ class _Job:
                 break
         self._commit(committer)
         return failure
+
+    def _tell(self, notes: Iterable[str]) -> None:
+        """Hand on what workers note, each note once, however many workers have it."""
+        for note in notes:
+            if note not in self.told:
+                self.told.add(note)
+                self.watcher.noticed(note)
 
     def _commit(self, committer: Committer) -> None:
         self.lease.check()

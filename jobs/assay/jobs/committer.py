@@ -9,7 +9,6 @@ verdicts is judged from what is stored); a retry first takes the old verdicts aw
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,8 +21,6 @@ GROUP = 256
 """Receipts in a commit, at most."""
 WAIT_S = 20.0
 """Seconds a receipt waits for its commit, at most: what a kill costs."""
-LOOKS_AT_ONCE = 16
-"""Written files whose size is asked for together."""
 
 
 class Commits(Protocol):
@@ -35,11 +32,11 @@ class Commits(Protocol):
         """Name `adds` and unname `removes` in one transaction."""
 
 
-class FileFacts(Protocol):
-    """Asks the store for the size of a written file, or None when it is not there."""
+class FileSizes(Protocol):
+    """Asks the store for the sizes of written files."""
 
-    def __call__(self, name: str) -> int | None:
-        """The size in bytes of what lies at `name` below the store."""
+    def __call__(self, names: Sequence[str]) -> Sequence[int | None]:
+        """The size in bytes of what lies at each of `names` below the store; None where nothing does."""
 
 
 @dataclass(slots=True)
@@ -53,7 +50,7 @@ class Committer:
     verdicts: Commits
     partition: Mapping[str, str]
     run: str
-    size_of: FileFacts
+    sizes_of: FileSizes
     observed: Mapping[int, DataFile] = field(default_factory=dict)
     judged: Mapping[int, Sequence[DataFile]] = field(default_factory=dict)
     planned: dict[int, Work] = field(default_factory=dict)
@@ -141,7 +138,7 @@ class Committer:
             for table, file in (("observations", receipt.observed), ("verdicts", receipt.judged))
             if file is not None
         }
-        for (where, (shard, size)), found in zip(told.items(), self._sizes(list(told)), strict=True):
+        for (where, (shard, size)), found in zip(told.items(), self.sizes_of(list(told)), strict=True):
             if found != size:
                 raise ConservationError(
                     "a written file is missing or has another size",
@@ -149,14 +146,6 @@ class Committer:
                     why=f"the receipt of shard {shard} says {size} bytes",
                     fix="run the same command again; if it persists, the store loses writes",
                 )
-
-    def _sizes(self, names: list[str]) -> list[int | None]:
-        """The sizes of files in the store: of few, one after the other; of many, together, since an answer of S3 takes
-        20 ms to come, and 512 of them would take longer than a GPU needs for the images of a commit."""
-        if len(names) <= LOOKS_AT_ONCE:
-            return [self.size_of(name) for name in names]
-        with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="sizes") as pool:
-            return list(pool.map(self.size_of, names))
 
 
 def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, object, object]]:

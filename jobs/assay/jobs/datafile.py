@@ -4,6 +4,7 @@ Knows how rows lie in Parquet, and when a file is no longer what was written. Do
 visible: that is the ledger's transaction.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from assay.platform.other_clients import arrow_place
 from assay.platform.rows import OBSERVATIONS, VERDICT_FILE
 from assay.platform.storage import Storage
 from assay.platform.uris import parse_uri
+
+NEIGHBOURS = 256
+"""Shards in a row whose files lie in one folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,16 @@ class FileWriter:
         self._end_group()
         self._file.close()
         data = self._sink.getvalue()
-        name = os.urandom(8).hex()
-        # Two random letters first: object stores share out request limits by prefix.
-        path = f"data/{name[:2]}/{shard:012d}-{name}.parquet"
+        path = f"data/{_folder(shard)}/{shard:012d}-{os.urandom(8).hex()}.parquet"
         storage.write(f"{store}/{self.layout.table}/{path}", data.to_pybytes())
         uris = self._uris or [""]
         return WrittenFile(path=path, size=data.size, first_uri=min(uris), last_uri=max(uris))
+
+
+def _folder(shard: int) -> str:
+    """Two letters, since object stores share out request limits by prefix; neighbours have the same, so that one
+    listing tells of all that a commit names."""
+    return hashlib.sha256(str(shard // NEIGHBOURS).encode()).hexdigest()[:2]
 
 
 def write_observations(storage: Storage, store: str, shard: int, rows: pa.Table) -> WrittenFile:

@@ -1,10 +1,9 @@
-"""The log of a ledger as a Delta Lake table, through delta-rs: readable by anything that reads Delta.
+"""The log of a ledger as a Delta Lake table: readable by anything that reads Delta, and here by delta-rs.
 
-Knows delta-rs, its traps and its errors. Does not know the protocol (`ledger.py`) nor what the rows mean.
+Knows delta-rs, its traps and its errors. Does not know the protocol (`ledger.py`), the bytes of an entry
+(`delta_entry.py`), nor what the rows mean.
 """
 
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -12,9 +11,10 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.fs
 from deltalake import DeltaTable
-from deltalake import transaction as delta
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from assay.jobs.delta_entry import STATISTICS, entry_name, read_note, write_entry, write_first_entry
 from assay.jobs.file_table import COLUMNS, PARTITION, FileTable
 from assay.jobs.ledger import DataFile, Ledger, NotAcknowledgedError, Transaction
 from assay.platform.errors import StorageError, StoreVersionError
@@ -23,9 +23,8 @@ from assay.platform.storage import Storage
 
 T = TypeVar("T")
 
-STATISTICS = ("shard", "uri")
-"""Columns whose least and greatest value every transaction states. The table must promise no others: delta-rs reads a
-column it expects statistics for and finds none as `column >= null`, and a filter on it then drops every row."""
+CHECKPOINT_EVERY = 100
+"""Entries after which the table is written down as a whole, so that nobody needs to read more of them."""
 
 _FACTS = ("path", "size_bytes", "num_records", "min.shard", "max.shard", "min.uri", "max.uri")
 """What delta-rs calls the columns of a `FileTable`."""
@@ -42,21 +41,44 @@ class DeltaLog:
     def __init__(self, storage: Storage, uri: str, schema: pa.Schema, partition_by: Sequence[str] = ()) -> None:
         self.storage, self.where, self.schema, self.partition_by = storage, uri, schema, list(partition_by)
         self._table: DeltaTable | None = None
+        """What delta-rs has read: the snapshot, or one that is some entries of our own behind it."""
+        self._version = -1
+        """Version of the snapshot, once there is a table."""
+        self._changes, self._is_behind = False, False
+        """Whether our last entry names files; whether any does that delta-rs has not read."""
         self._options: dict[str, str] = {}
         self._is_absent = False
         """A snapshot of nothing is one, too."""
 
-    def _open(self, version: int | None = None) -> DeltaTable | None:
-        """The table as first seen, or None when it does not exist. Credentials that changed since are put in place."""
+    def _open(self) -> DeltaTable | None:
+        """The table as delta-rs read it last, or None when it does not exist. Credentials that changed since are put in
+        place."""
         if self._is_absent:
             return None
         options = delta_place(self.storage, self.where)[1]
-        if self._table is not None and options == self._options:
-            return self._table
-        version = self._table.version() if self._table is not None else version
-        self._table = self._read(lambda: self._load(version))
-        self._options, self._is_absent = options, self._table is None
+        if self._table is None or options != self._options:
+            wanted = self._version if self._table is not None else None
+            self._keep(self._read(lambda: self._load(wanted)), options)
         return self._table
+
+    def _files(self) -> DeltaTable | None:
+        """The table with the snapshot's files."""
+        if self._open() is not None and self._is_behind:
+            self._read(self._catch_up)
+        return self._table
+
+    def _keep(self, table: DeltaTable | None, options: dict[str, str]) -> None:
+        self._table, self._options, self._is_absent = table, options, table is None
+        self._version, self._is_behind = -1 if table is None else table.version(), False
+
+    def _catch_up(self) -> None:
+        """Read our own last entries, and nothing that another driver may have put after them."""
+        assert self._table is not None, "there is a snapshot"
+        if self._table.version() < self._version:
+            self._table.update_incremental()
+        if self._table.version() > self._version:
+            self._table = self._load(self._version)
+        self._is_behind = False
 
     def _read(self, look: Callable[[], T]) -> T:
         """`look` at the log, as patiently as the storage is: also what a snapshot knows may be read only when asked."""
@@ -99,38 +121,23 @@ class DeltaLog:
         """
         if self._open() is not None:
             return
+        schema = DeltaSchema.from_arrow(self.schema).to_json()
+        entry = write_first_entry(schema, self.partition_by, {"delta.dataSkippingStatsColumns": ",".join(STATISTICS)})
+        self.storage.write(self._entry(0), entry, if_absent=True)  # or somebody else did, just now
         self._is_absent = False  # look again when asked
-        try:
-            outlast(self.storage, self.where, self._create, (DeltaError, OSError))
-        except (DeltaError, OSError) as error:
-            if self._open() is None:  # else the table is there, and only its acknowledgement was lost
-                raise StorageError(
-                    "cannot make a table", where=self.where, why=str(error), fix="check write access"
-                ) from error
-
-    def _create(self) -> None:
-        path, options = delta_place(self.storage, self.where)
-        DeltaTable.create(
-            path,
-            self.schema,
-            mode="ignore",
-            partition_by=self.partition_by or None,
-            storage_options=options,
-            configuration={"delta.dataSkippingStatsColumns": ",".join(STATISTICS)},
-        )
 
     def version(self) -> int:
         """Version of the snapshot; -1 when there is no table."""
-        table = self._open()
-        return -1 if table is None else table.version()
+        return -1 if self._open() is None else self._version
 
     def number(self, app: str) -> int:
         """The last number of an app id in the snapshot; 0 when there is none."""
         return self._read(lambda: self._number(app))
 
     def _number(self, app: str) -> int:
-        table = self._open()
-        return 0 if table is None else table.transaction_version(app) or 0
+        if self._open() is not None:
+            self._catch_up()
+        return 0 if self._table is None else self._table.transaction_version(app) or 0
 
     def files(self) -> list[DataFile]:
         """The snapshot's files; none when there is no table."""
@@ -141,7 +148,7 @@ class DeltaLog:
         return self._read(self._columns)
 
     def _columns(self) -> FileTable:
-        table = self._open()
+        table = self._files()
         if table is None:
             return FileTable.none()
         # Not pa.table(): it imports pandas, a second's work, to see whether that is what it was given.
@@ -151,7 +158,7 @@ class DeltaLog:
 
     def dataset(self) -> pyarrow.dataset.Dataset:
         """The snapshot's rows as an Arrow dataset; an empty one when there is no table."""
-        table = self._open()
+        table = self._files()
         if table is None:
             return pyarrow.dataset.dataset(self.schema.empty_table())
         fs, path = arrow_place(self.storage, self.where)
@@ -161,30 +168,27 @@ class DeltaLog:
         """Put a transaction directly after the snapshot.
 
         Raises:
-            NotAcknowledgedError: delta-rs did not say yes, for whatever reason.
+            NotAcknowledgedError: something stands there, or the store did not say yes.
         """
-        table = self._open()
-        assert table is not None, "create() comes first"
-        change = not transaction.rearranged
-        actions: list[delta.AddAction | delta.RemoveAction] = [_add(file, change) for file in transaction.adds]
-        actions += [_remove(file, change) for file in transaction.removes]
+        assert self.version() >= 0, "create() comes first"
+        self._changes = bool(transaction.adds or transaction.removes)
         try:
-            table.create_write_transaction(
-                actions,
-                mode="append",
-                schema=self.schema,
-                partition_by=self.partition_by or None,
-                commit_properties=delta.CommitProperties(
-                    custom_metadata=dict(transaction.note),
-                    max_commit_retries=0,
-                    app_transactions=[delta.Transaction(*pair) for pair in transaction.numbers.items()],
-                ),
-                post_commithook_properties=delta.PostCommitHookProperties(
-                    create_checkpoint=True, cleanup_expired_logs=False
-                ),
-            )
-        except (DeltaError, OSError) as error:
+            stored = self.storage.write(self._entry(self._version + 1), write_entry(transaction), if_absent=True)
+        except StorageError as error:
             raise NotAcknowledgedError(str(error)) from error
+        if not stored:
+            raise NotAcknowledgedError("another entry stands there")
+
+    def step(self) -> None:
+        """Move the snapshot over the next entry, which is ours. Now and then, write down the table as a whole.
+
+        Raises:
+            StorageError: that could not be done; the entry stands.
+        """
+        self._version += 1
+        self._is_behind |= self._changes
+        if self._version % CHECKPOINT_EVERY == 0:
+            self.checkpoint()
 
     def note_of(self, version: int) -> Mapping[str, str] | None:
         """The note of the transaction with this version, read from the store; None when there is none.
@@ -192,16 +196,15 @@ class DeltaLog:
         Raises:
             StorageError: it is there and cannot be read.
         """
-        where = f"{self.where}/_delta_log/{version:020d}.json"
+        where = self._entry(version)
         data = self.storage.read(where)
-        if data is None:
-            return None
         try:
-            told = [json.loads(line) for line in data.splitlines() if line.strip()]
+            return None if data is None else read_note(data)
         except ValueError as error:
             raise _unreadable(where, error) from error
-        note: dict[str, object] = next((one["commitInfo"] for one in told if "commitInfo" in one), {})
-        return {name: value for name, value in note.items() if isinstance(value, str)}
+
+    def _entry(self, version: int) -> str:
+        return f"{self.where}/{entry_name(version)}"
 
     def checkpoint(self) -> None:
         """Write down the snapshot as a whole, so that readers need no transaction before it.
@@ -212,9 +215,10 @@ class DeltaLog:
         self._read(self._checkpoint)
 
     def _checkpoint(self) -> None:
-        table = self._open()
-        if table is not None:
-            table.create_checkpoint()
+        if self._open() is not None:
+            self._catch_up()
+        if self._table is not None:
+            self._table.create_checkpoint()
 
     def advance(self) -> None:
         """Move the snapshot to the latest version; after its own commit a `DeltaTable` still shows the one before.
@@ -229,6 +233,7 @@ class DeltaLog:
         table = self._open()
         if table is not None:
             table.update_incremental()
+            self._version, self._is_behind = table.version(), False
 
 
 class DeltaLedger(Ledger):
@@ -264,19 +269,3 @@ def _lost(uri: str) -> StorageError:
         why="_delta_log is missing or empty",
         fix=_WAYS,
     )
-
-
-def _add(file: DataFile, change: bool) -> delta.AddAction:
-    stats = {
-        "numRecords": file.rows,
-        "minValues": {"shard": file.first_shard, "uri": file.first_uri},
-        "maxValues": {"shard": file.last_shard, "uri": file.last_uri},
-        "nullCount": dict.fromkeys(STATISTICS, 0),
-    }
-    stamp = int(time.time() * 1000)
-    return delta.AddAction(file.path, file.size, dict(file.partition), stamp, change, json.dumps(stats))
-
-
-def _remove(file: DataFile, change: bool) -> delta.RemoveAction:
-    stamp = int(time.time() * 1000)
-    return delta.RemoveAction(file.path, change, stamp, size=file.size, partition_values=dict(file.partition))

@@ -93,7 +93,8 @@ def _encoder(ref: str | None) -> str:
     release = resolve_release(ref)
     encoder = release.encoder()
     vectors = encoder.encode_texts(["a photo", "another photo"])
-    return f"loads, {vectors.shape[1]} dimensions, {release.preprocess.size} px, digest {encoder.digest[:12]}"
+    told = f"loads, {vectors.shape[1]} dimensions, {release.preprocess.size} px, digest {encoder.digest[:12]}"
+    return "; ".join((told, *encoder.notes))
 
 
 def _credentials(storage: Storage) -> str:

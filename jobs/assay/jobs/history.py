@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
+from assay.jobs.delta_entry import entry_name
 from assay.jobs.delta_log import DeltaLog
 from assay.platform.errors import StorageError
 
@@ -85,4 +86,4 @@ def _empty(log: DeltaLog, version: int) -> None:
 
 
 def _place(log: DeltaLog, version: int) -> str:
-    return f"{log.where}/_delta_log/{version:020d}.json"
+    return f"{log.where}/{entry_name(version)}"

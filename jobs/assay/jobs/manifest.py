@@ -182,16 +182,23 @@ def read_rows(
 
 def _read_part(storage: Storage, where: str, shards: ShardRanges | None, uris: Between | None) -> Iterator[pa.Table]:
     """Row groups, each opened anew: the next one may be asked for an hour later, with other keys."""
-    facts = outlast(storage, where, lambda: _part(storage, where, None, lambda file: file.metadata))
+    facts, only = outlast(storage, where, lambda: _part(storage, where, None, _begin))
     for group in range(facts.num_row_groups):
         if _touches(facts, group, shards, uris):
-            yield outlast(storage, where, partial(_part, storage, where, facts, partial(_read_group, group=group)))
+            read = partial(_part, storage, where, facts, partial(_read_group, group=group))
+            yield outlast(storage, where, read) if only is None else only
 
 
 def _part(storage: Storage, where: str, facts: pq.FileMetaData | None, use: Callable[[pq.ParquetFile], T]) -> T:
     fs, path = arrow_place(storage, where)
     with pq.ParquetFile(path, filesystem=fs, metadata=facts) as file:
         return use(file)
+
+
+def _begin(file: pq.ParquetFile) -> tuple[pq.FileMetaData, pa.Table | None]:
+    """What a part has, and its row group if there is but one: a small part is opened once."""
+    facts = file.metadata
+    return facts, file.read_row_group(0) if facts.num_row_groups == 1 else None
 
 
 def _read_group(file: pq.ParquetFile, group: int) -> pa.Table:

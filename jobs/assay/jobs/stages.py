@@ -145,7 +145,9 @@ class JudgeStage:
         self.moderator = Moderator(release, spec.policy, spec.device)
         if spec.encodes:
             self.moderator.warm_up()  # now, while the first shard is fetched
-        self.turn = threading.Lock()  # one shard encodes while another is decided and its files are written
+        # One shard encodes while another is decided and its files are written; on a GPU both may encode.
+        self.turn = threading.Semaphore(self.moderator.encoder.calls_at_once if spec.encodes else 1)
+        self.notes = self.moderator.encoder.notes if spec.encodes else ()
         self.worker = {
             "node": socket.gethostname(),
             "pid": str(os.getpid()),
@@ -200,6 +202,7 @@ class JudgeStage:
             fetched_bytes=sum(ref.size for ref in work.refs) if fetched else 0,
             seconds=clock.laps,
             worker=self.worker,
+            notes=self.notes,
         )
 
     def _observations(self, work: Work, block: pa.Table, clock: "_Clock") -> pa.Table:

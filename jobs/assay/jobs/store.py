@@ -65,7 +65,7 @@ class Store:
     def __init__(self, storage: Storage, uri: str) -> None:
         self.storage = storage
         self.uri = parse_uri(uri).uri.rstrip("/")
-        self._is_probed = False
+        self._is_probed, self._latest = False, ""
         _refuse_odd_name(parse_uri(uri).key, uri)
         self.observations = DeltaLedger(storage, self.path("observations"), OBSERVATIONS)
         self.verdicts = DeltaLedger(storage, self.path("verdicts"), VERDICTS, VERDICT_PARTITIONS)
@@ -203,7 +203,9 @@ class Store:
     def write_run(self, run: str, record: dict[str, Any]) -> None:
         """Write (again) the record of one run."""
         self.storage.write(self.path("runs", f"{run}.json"), json.dumps(record, indent=1, default=str).encode())
-        self.storage.write(self.path("runs", "latest.json"), json.dumps({"run": run}).encode())
+        if run != self._latest:
+            self.storage.write(self.path("runs", "latest.json"), json.dumps({"run": run}).encode())
+            self._latest = run
 
     def run(self, name: str | None = None) -> dict[str, Any] | None:
         """The record of a run, or of the one that wrote last; None when there is none."""

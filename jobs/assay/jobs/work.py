@@ -108,6 +108,8 @@ class Receipt(BaseModel):
     """Time spent by step: look (fetch and decode), encode, judge, write."""
     worker: dict[str, str] = Field(default_factory=dict)
     """Where it was done: node, process, GPUs."""
+    notes: tuple[str, ...] = ()
+    """What a person should be told of the worker, once."""
     failure: Failure | None = None
 
     def row(self) -> pa.Table:

@@ -113,12 +113,12 @@ def _head(asker: Asker, place: Location) -> StoredFile:
         return asker.request(head, place=place)
 
 
-def list_objects(asker: Asker, place: Location) -> Iterator[StoredFile]:
-    """Every object below a prefix, page by page."""
+def list_objects(asker: Asker, place: Location, after: str = "") -> Iterator[StoredFile]:
+    """Every object below a prefix whose name there is greater than `after`, page by page, as the store orders them."""
     stem = f"{place.key.rstrip('/')}/" if place.key else ""
     token: str | None = None
     while True:
-        page = _page(asker, Location(place.bucket, stem), token)
+        page = _page(asker, Location(place.bucket, stem), after and f"{stem}{after}", token)
         for one in page.get("Contents", []):
             if one["Key"] != stem:
                 yield StoredFile(one["Key"][len(stem) :], int(one["Size"]), one["LastModified"].timestamp())
@@ -127,8 +127,8 @@ def list_objects(asker: Asker, place: Location) -> Iterator[StoredFile]:
             return
 
 
-def _page(asker: Asker, place: Location, token: str | None) -> dict[str, Any]:
-    following = {"ContinuationToken": token} if token else {}
+def _page(asker: Asker, place: Location, after: str, token: str | None) -> dict[str, Any]:
+    following = {"ContinuationToken": token} if token else {"StartAfter": after} if after else {}
 
     async def page(client: Any) -> dict[str, Any]:
         return dict(await client.list_objects_v2(Bucket=place.bucket, Prefix=place.key, MaxKeys=PAGE, **following))

@@ -1,4 +1,4 @@
-"""The encoder with a network: open_clip from a directory. The only file that imports torch.
+"""The encoder with a network: open_clip from a directory. Beside its `device_feed.py` the only file that imports torch.
 
 Knows open_clip's directories, precision and devices. Knows no library, no score, no release. Loading never
 touches the network: only local-dir is opened, only safetensors are read (a pickle runs code), and
@@ -7,6 +7,7 @@ a model's usual name into a directory.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import safetensors.torch
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
+from assay.platform.device_feed import DeviceFeed
 from assay.platform.document import did_you_mean
 from assay.platform.encoder import (
     Embeddings,
@@ -51,6 +53,8 @@ class ClipEncoder:
         self._model = _load_model(directory, self.device, self.dtype)
         self._tokenizer = _load_tokenizer(directory, config)
         self._micro_batch = _MICRO_BATCH.get(self.device.type, 8)
+        self.calls_at_once = 2 if self.device.type == "cuda" else 1
+        self.notes = (*_note_of_gpu(device, self.device), *_note_of_bf16(self.device, precision))
         visual = config["model_cfg"]["vision_cfg"]
         convolutional = "timm_model_name" in visual or isinstance(visual.get("layers"), list)
         self._layout = torch.channels_last if convolutional else torch.contiguous_format
@@ -60,17 +64,14 @@ class ClipEncoder:
         self.preprocess = _preprocess(directory, config, self._model)
         self._mean = 255 * torch.tensor(self.preprocess.mean, device=self.device).view(1, 3, 1, 1)
         self._std = 255 * torch.tensor(self.preprocess.std, device=self.device).view(1, 3, 1, 1)
+        self._feed = DeviceFeed(self.dim, self.device, self._embed)
 
     def encode_images(self, pixels: Pixels) -> Embeddings:
         """Embed pixels[n, size, size, 3]."""
         size = self.preprocess.size
         if pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
             raise ValueError(f"pixels are {pixels.dtype}{pixels.shape}, not uint8[n, {size}, {size}, 3]")
-        found = np.empty((len(pixels), self.dim), np.float16)
-        with torch.inference_mode():
-            for start in range(0, len(pixels), self._micro_batch):
-                part = pixels[start : start + self._micro_batch]
-                found[start : start + len(part)] = self._encode_part(part)
+        found = self._feed.run(pixels, self._micro_batch)
         if not np.isfinite(found).all():
             raise ReleaseError(
                 "the encoder made embeddings that are not numbers",
@@ -91,15 +92,14 @@ class ClipEncoder:
                 found[start : start + len(part)] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return found
 
-    def _encode_part(self, part: Pixels) -> Embeddings:
-        full = np.zeros((self._micro_batch, *part.shape[1:]), np.uint8)
-        full[: len(part)] = part
-        # uint8 travels to the device; there NHWC seen as NCHW is already channels_last.
-        images = torch.from_numpy(full).to(self.device).permute(0, 3, 1, 2).float()
+    @torch.inference_mode()
+    def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
+        """One pass on the device: uint8[micro-batch, size, size, 3] there to float16[micro-batch, dim] there."""
+        # NHWC seen as NCHW is already channels_last.
+        images = pixels.permute(0, 3, 1, 2).float()
         images = ((images - self._mean) / self._std).to(self.dtype, memory_format=self._layout)
         vectors = torch.nn.functional.normalize(self._model.encode_image(images).float(), dim=-1)
-        found: Embeddings = vectors[: len(part)].to(torch.float16).cpu().numpy()
-        return found
+        return vectors.to(torch.float16)
 
 
 def export_open_clip(spec: EncoderSpec, directory: Path) -> None:
@@ -228,6 +228,22 @@ def _device(name: str) -> torch.device:
             "no GPU here", where=f"device {name}", why="torch sees no CUDA device", fix="use device auto"
         )
     return torch.device(name)
+
+
+def _note_of_gpu(asked: str, device: torch.device) -> tuple[str, ...]:
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # torch obeys it; whoever gives us a GPU sets it, as Ray does
+    if asked != "auto" or device.type == "cuda" or given in ("", "-1", "NoDevFiles"):
+        return ()
+    return (f"GPU {given} was given, but torch sees no CUDA device (its driver?): encoding on the CPU",)
+
+
+def _note_of_bf16(device: torch.device, precision: Precision) -> tuple[str, ...]:
+    has = torch.cpu.get_capabilities()
+    is_known = device.type == "cpu" and has.get("architecture") == "x86_64"
+    if precision != "bf16" or not is_known or has.get("avx512_bf16") or has.get("amx_bf16"):
+        return ()
+    cost = "no faster than fp32" if has.get("avx512_f") else "several times slower than fp32"
+    return (f"the release wants bf16, which this CPU does not multiply in hardware: right, but {cost}",)
 
 
 def _refusal(directory: Path, what: str, why: str, fix: str) -> ReleaseError:

@@ -94,8 +94,7 @@ class DecoderChild:
         """Ask it once, for so long. After a strike it must be ended."""
         deadline = time.monotonic() + seconds
         try:
-            self._send(REQUEST.pack(len(data)), deadline)
-            self._send(data, deadline)
+            self._send(REQUEST.pack(len(data)) + data, deadline)
             seen = self._answer(deadline)
         except TimeoutError:
             return Strike(FaultKind.TOO_SLOW, f"no answer in {seconds:.3g} s")
@@ -145,10 +144,13 @@ class DecoderChild:
         return next((line for line in reversed(lines) if line.strip()), "no words")
 
     def _send(self, data: bytes, deadline: float) -> None:
+        # Tried before it is waited for: mostly there is room, and each call lets go of the interpreter.
         left = memoryview(data)
         while left:
-            _wait(self._writable, deadline)
-            left = left[os.write(self._requests, left) :]
+            try:
+                left = left[os.write(self._requests, left) :]
+            except BlockingIOError:
+                _wait(self._writable, deadline)
 
     def _receive(self, length: int, deadline: float) -> bytearray:
         data = bytearray(length)
@@ -157,8 +159,11 @@ class DecoderChild:
 
     def _receive_into(self, left: memoryview, deadline: float) -> None:
         while left:
-            _wait(self._readable, deadline)
-            count = os.readv(self._answers, [left])
+            try:
+                count = os.readv(self._answers, [left])
+            except BlockingIOError:
+                _wait(self._readable, deadline)
+                continue
             if not count:
                 raise EOFError
             left = left[count:]

@@ -53,8 +53,8 @@ def _name_file(aside: Path, path: Path, *, if_absent: bool) -> bool:
     return True
 
 
-def list_files(root: Path) -> Iterator[StoredFile]:
-    """Every regular file below a folder, in no order; none when the folder is not there.
+def list_files(root: Path, after: str = "") -> Iterator[StoredFile]:
+    """Every regular file below a folder whose name there is greater than `after`, in no order; none without a folder.
 
     Raises:
         StorageError: a folder may not be listed.
@@ -70,7 +70,8 @@ def list_files(root: Path) -> Iterator[StoredFile]:
     for folder, _, names in os.walk(root, onerror=refuse):
         for name in names:
             path = Path(folder, name)
-            found = file_facts(path, path.relative_to(root).as_posix())
+            inside = path.relative_to(root).as_posix()
+            found = file_facts(path, inside) if inside > after else None
             if found is not None:
                 yield found
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from assay.platform.errors import ReleaseError
 from assay.platform.hash_encoder import HASH_FILE, HashEncoder, write_hash_encoder
+from assay.platform.late_compiler import defer_compiler
 from assay.platform.spec import Spec
 from assay.platform.views import Preprocess
 
@@ -74,8 +75,19 @@ class Encoder(Protocol):
         """How a picture becomes this encoder's input."""
         ...
 
+    @property
+    def calls_at_once(self) -> int:
+        """Calls of `encode_images` that are best under way together: two leave a GPU no pause between them, on a CPU
+        they would only share its cores."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should be told, once, of how it runs here. Mostly nothing."""
+        ...
+
     def encode_images(self, pixels: Pixels) -> Embeddings:
-        """Embed pictures; a row's result depends on that row alone."""
+        """Embed pictures; a row's result depends on that row alone. Any thread may call it."""
         ...
 
     def encode_texts(self, texts: list[str]) -> TextVectors:
@@ -101,7 +113,8 @@ def load_encoder(
     if (directory / HASH_FILE).is_file():
         return HashEncoder.load(directory, digest)
     # Imported here because it loads torch and open_clip: see the module's first words.
-    from assay.platform.clip_encoder import ClipEncoder
+    with defer_compiler():
+        from assay.platform.clip_encoder import ClipEncoder
 
     return ClipEncoder(directory, digest, precision, device)
 

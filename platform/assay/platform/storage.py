@@ -243,14 +243,14 @@ class Storage:
         else:
             remove_file(Path(place.key))
 
-    def list(self, uri: str) -> Iterator[StoredFile]:
-        """Everything below `uri`, in no order; nothing when there is no such place.
+    def list(self, uri: str, after: str = "") -> Iterator[StoredFile]:
+        """Everything below `uri`, in no order; nothing when there is no such place. With `after`, only greater names.
 
         Raises:
             CredentialsError, BucketError, StorageError: it may not be listed.
         """
         place = parse_uri(uri)
-        return list_objects(self, place) if place.is_s3 else list_files(Path(place.key))
+        return list_objects(self, place, after) if place.is_s3 else list_files(Path(place.key), after)
 
     def facts(self, uri: str) -> StoredFile | None:
         """Size and time of one object, or None when it is not there."""
