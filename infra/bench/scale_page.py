@@ -167,7 +167,7 @@ def _driver(given: Mapping[str, Input]) -> str:
          "when the source is a manifest or an inventory"],
         ["merge the listing with what is known", f"{images * of('planning') / HOUR:.1f} h", "one core"],
         ["find what is left (resume)", f"{of('finding what is left'):.1f} s", "from the tables' logs"],
-        ["compaction", f"{images * of('compaction') / HOUR:.1f} CPU h", "between windows, above 65,536 files"],
+        ["compaction", f"{images * of('compaction') / HOUR:.1f} CPU h", "while it runs, above 65,536 files"],
         ["files that are written", f"{2 * images / of('images in a shard') / MILLION:.1f} M", "before compaction"],
     ]  # fmt: skip
     return f"""## The driver

@@ -8,10 +8,10 @@ from assay.jobs.pools import ClusterSpec, PoolSpec, size_pools
 from assay.platform.errors import SpecError
 
 
-@given(cpus=st.integers(1, 20_000), gpus=st.integers(0, 1_000))
+@given(cpus=st.integers(1, 20_000), gpus=st.integers(0, 1_000), nodes=st.integers(1, 1_000))
 @settings(derandomize=True, max_examples=300)
-def test_default_pools_fit_any_cluster(cpus: int, gpus: int) -> None:
-    pools = size_pools(float(cpus), float(gpus), ClusterSpec())
+def test_default_pools_fit_any_cluster(cpus: int, gpus: int, nodes: int) -> None:
+    pools = size_pools(float(cpus), float(gpus), ClusterSpec(), nodes)
     assert pools.look.least_cpus + pools.judge.least_cpus <= cpus + 1e-6
     assert pools.judge.min * pools.judge.gpus <= gpus
     assert 1 <= pools.look.min <= pools.look.max
@@ -27,6 +27,22 @@ def test_default_pools_fit_any_cluster(cpus: int, gpus: int) -> None:
 def test_known_clusters(cpus: float, gpus: float, judges: int, looks: int) -> None:
     pools = size_pools(cpus, gpus, ClusterSpec())
     assert (pools.judge.max, pools.look.max) == (judges, looks)
+
+
+@pytest.mark.parametrize(("cpus", "nodes"), [(2, 1), (4, 1), (64, 1), (4, 2), (8, 2)])
+def test_one_of_each_fits_a_node_of_two(cpus: float, nodes: int) -> None:
+    """Nodes die: what is left may be one of two CPUs."""
+    pools = size_pools(cpus, 0, ClusterSpec(), nodes)
+    assert pools.look.cpus + pools.judge.cpus <= 2
+
+
+def test_a_lone_node_of_two_never_loads_a_second_encoder() -> None:
+    pools = size_pools(2, 0, ClusterSpec())
+    assert 2 * pools.judge.cpus > 2
+
+
+def test_among_many_nodes_an_encoder_fits_one_cpu() -> None:
+    assert size_pools(8, 0, ClusterSpec(), nodes=8).judge.cpus <= 1
 
 
 def test_fractions_share_gpus() -> None:

@@ -20,6 +20,7 @@ from assay.jobs.backlog import Backlog, find_backlog, lies_on_s3, read_work
 from assay.jobs.binding import Binding, bind, check_binding
 from assay.jobs.committer import Committer
 from assay.jobs.compact import compact_grown, take_apart
+from assay.jobs.conservation import conserve, open_shards
 from assay.jobs.erasure import finish_erasure
 from assay.jobs.generation import Generation, generations
 from assay.jobs.lease import Lease
@@ -34,7 +35,7 @@ from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Watcher
 from assay.jobs.work import Work
 from assay.jobs.written_sizes import written_sizes
-from assay.platform.errors import AssayError, ConservationError, Interrupted
+from assay.platform.errors import AssayError, Interrupted
 from assay.platform.images import Budget
 from assay.platform.release import resolve_release
 from assay.platform.storage import Storage
@@ -110,10 +111,10 @@ def _run(store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Eve
 
 
 def _finish(store: Store, run: Run, stop: threading.Event) -> BackfillFacts:
-    if stop.is_set() and _open_shards(store, run):
+    if stop.is_set() and open_shards(store, run):
         store.write_run(run.name, run.record("interrupted"))
         raise Interrupted("stopped as asked", where=store.shown, why="Ctrl-C", fix="the same command goes on from here")
-    _conserve(store, run)
+    conserve(store, run)
     if run.backlog.shards or not _is_latest(store, run):
         store.write_run(run.name, run.record("done"))
     return run.facts("done")
@@ -139,9 +140,9 @@ def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -
 
 def _backlog(store: Store, run: Run, spec: BackfillSpec) -> Backlog:
     """What there is to do, as the store is now."""
-    known = generations(store)
-    run.planned = sum(generation.images for generation in known)
-    return find_backlog(store, known, run.partition, retry_faults=spec.retry_faults)
+    run.known = generations(store)
+    run.planned = sum(generation.images for generation in run.known)
+    return find_backlog(store, run.known, run.partition, retry_faults=spec.retry_faults)
 
 
 @dataclass(slots=True)
@@ -165,11 +166,10 @@ class _Job:
         store.write_run(run.name, run.record("running"))
         committer = self._committer()
         with ray_pipeline.joined(self.spec.cluster) as cluster:
-            pools = size_pools(cluster.cpus, cluster.gpus, self.spec.cluster)
+            pools = size_pools(cluster.cpus, cluster.gpus, self.spec.cluster, cluster.nodes)
             run.cluster = cluster
             self.watcher.started(cluster, pools)
-            known = generations(store)
-            flow = self._flow(self._expected(known, committer), known, cluster, pools)
+            flow = self._flow(self._expected(run.known, committer), run.known, cluster, pools)
             try:
                 self._take(Arrivals(flow.receipts(), flow.trouble), committer)
             finally:
@@ -282,26 +282,3 @@ def _is_latest(store: Store, run: Run) -> bool:
     leaves it, so that reports go on telling how the verdicts were made."""
     latest = store.run() or {}
     return all(latest.get(name) == value for name, value in run.partition.items())
-
-
-def _open_shards(store: Store, run: Run) -> bool:
-    """Whether shards are left to do."""
-    return find_backlog(store, generations(store), run.partition, retry_faults=False).shards > 0
-
-
-def _conserve(store: Store, run: Run) -> None:
-    """Rows out == rows in, from the ledgers' own counts; or the run is not done.
-
-    Raises:
-        ConservationError: with the counts.
-    """
-    known: list[Generation] = generations(store)
-    left = find_backlog(store, known, run.partition, retry_faults=False)
-    verdicts = store.verdicts.table().num_rows(run.partition)
-    if left.shards or not left.rows_done == verdicts == run.planned:
-        raise ConservationError(
-            "rows out differ from rows in",
-            where=store.shown,
-            why=f"planned {run.planned}, observed {left.rows_done}, judged {verdicts}, open shards {left.shards}",
-            fix="run `assay verify`; the same command goes on where it stopped",
-        )

@@ -76,7 +76,7 @@ def _machine() -> str:
 
 def _ray(spec: ClusterSpec) -> str:
     with ray_pipeline.joined(spec) as cluster:
-        pools = size_pools(cluster.cpus, cluster.gpus, spec)
+        pools = size_pools(cluster.cpus, cluster.gpus, spec, cluster.nodes)
     return (
         f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
         f"pools: look {pools.look.span} of {pools.look.each}, "

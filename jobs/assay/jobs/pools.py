@@ -12,8 +12,9 @@ from assay.platform.errors import SpecError
 from assay.platform.spec import Spec
 
 WHOLE = 1.001
-"""CPUs of an encoder without a GPU: a hair over one, so that when the decoders are done and give theirs back, a node of
-two does not load a second encoder to share the cores with the first."""
+"""CPUs of an encoder on a lone node without GPUs: a hair over one, so that when the decoders are done and give theirs
+back, a node of two does not load a second encoder to share the cores with the first. The decoders take the hair less,
+so that one of each fits any node of two. Among many nodes there may be some of one CPU: there it is one."""
 
 
 class PoolSpec(Spec):
@@ -80,42 +81,43 @@ class Pools:
     judge: Pool
 
 
-def size_pools(cpus: float, gpus: float, spec: ClusterSpec) -> Pools:
-    """Pools for a cluster of `cpus` and `gpus`. By default they always start, on one CPU as on a thousand GPUs, and
-    grow with the cluster: Ray Data keeps a quarter of it for each pool and shares out the rest by load.
+def size_pools(cpus: float, gpus: float, spec: ClusterSpec, nodes: int = 1) -> Pools:
+    """Pools for a cluster of `cpus` and `gpus` on `nodes`. By default they always start, on one CPU as on a thousand
+    GPUs, and grow with the cluster: Ray Data keeps a quarter of it for each pool and shares out the rest by load.
 
     Raises:
         SpecError: what the spec asks for at least is more than there is (Ray would wait for ever, without a word).
     """
-    judge = _judge_pool(cpus, gpus, spec.judge)
+    judge = _judge_pool(cpus, gpus, spec.judge, WHOLE if nodes == 1 else 1.0)
     # Encoders on GPUs run all the time; encoders on CPUs share them with decoders, and Ray Data balances the two.
-    look = _look_pool(cpus, cpus - judge.cpus * (judge.max if gpus else judge.min), spec.look)
+    left = cpus - judge.cpus * (judge.max if gpus else judge.min)
+    look = _look_pool(cpus, left, spec.look, 2 - WHOLE if judge.cpus == WHOLE else 1.0)
     _refuse_if_short("CPUs", look.least_cpus + judge.least_cpus, cpus)
     _refuse_if_short("GPUs", look.min * look.gpus + judge.min * judge.gpus, gpus)
     return Pools(look, judge)
 
 
-def _judge_pool(cpus: float, gpus: float, spec: PoolSpec) -> Pool:
+def _judge_pool(cpus: float, gpus: float, spec: PoolSpec, whole: float) -> Pool:
     each_gpu = spec.gpus if spec.gpus is not None else (1.0 if gpus >= 1 else 0.0)
     slots = gpus / each_gpu if each_gpu else math.inf
-    each_cpu = spec.cpus if spec.cpus is not None else _judge_cpus(cpus, slots)
+    each_cpu = spec.cpus if spec.cpus is not None else _judge_cpus(cpus, slots, whole)
     fits = min(slots, (cpus if each_gpu else cpus * 0.75) / each_cpu)
     most = spec.max or max(spec.min or 1, math.floor(fits + 1e-9), 1)
     return Pool(min(spec.min or 1, most), most, each_cpu, each_gpu, grows=spec.max is None)
 
 
-def _judge_cpus(cpus: float, slots: float) -> float:
+def _judge_cpus(cpus: float, slots: float, whole: float) -> float:
     """CPUs of an encoder. Beside GPUs, decoding needs most of the CPUs: all encoders together take a quarter, which is
     also what Ray Data keeps for them, so that every GPU gets its encoder."""
     if slots == math.inf:
-        return WHOLE if cpus >= 2 else cpus / 2
+        return whole if cpus >= 2 else cpus / 2
     return max(0.001, math.floor(min(1.0, cpus / 4 / max(1.0, slots)) * 1000) / 1000)
 
 
-def _look_pool(cpus: float, left: float, spec: PoolSpec) -> Pool:
+def _look_pool(cpus: float, left: float, spec: PoolSpec, whole: float) -> Pool:
     # A whole CPU where there is one: on two CPUs a second decoder would only get in the encoder's way, and one actor
     # keeps two cores busy with its threads.
-    each = spec.cpus if spec.cpus is not None else min(1.0, max(left, cpus / 4))
+    each = spec.cpus if spec.cpus is not None else min(whole, max(left, cpus / 4))
     fits = math.floor(max(left, 0) / each + 1e-9)
     most = spec.max or max(spec.min or 1, fits, 1)
     return Pool(min(spec.min or 1, most), most, each, spec.gpus or 0.0, grows=spec.max is None)

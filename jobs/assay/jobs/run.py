@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from assay.jobs.backlog import Backlog
+from assay.jobs.generation import Generation
 from assay.jobs.plan import PlanFacts
 from assay.jobs.pools import Cluster
 from assay.jobs.store import PlacesSpec, now
@@ -70,6 +71,8 @@ class Run:
     listing: PlanFacts
     backlog: Backlog
     began: float
+    known: list[Generation] = field(default_factory=list)
+    """The store's generations when the backlog was told."""
     planned: int = 0
     command: str = ""
     started: str = field(default_factory=now)

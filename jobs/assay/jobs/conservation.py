@@ -1,0 +1,32 @@
+"""Conservation: rows out == rows in, counted by the product itself at the end of every run.
+
+Knows what the manifests plan and what the tables hold. Does not know how a run went.
+"""
+
+from assay.jobs.backlog import find_backlog
+from assay.jobs.generation import generations
+from assay.jobs.run import Run
+from assay.jobs.store import Store
+from assay.platform.errors import ConservationError
+
+
+def open_shards(store: Store, run: Run) -> bool:
+    """Whether shards are left to do."""
+    return find_backlog(store, generations(store), run.partition, retry_faults=False).shards > 0
+
+
+def conserve(store: Store, run: Run) -> None:
+    """Rows out == rows in, from the ledgers' own counts; or the run is not done.
+
+    Raises:
+        ConservationError: with the counts.
+    """
+    left = find_backlog(store, generations(store), run.partition, retry_faults=False)
+    verdicts = store.verdicts.table().num_rows(run.partition)
+    if left.shards or not left.rows_done == verdicts == run.planned:
+        raise ConservationError(
+            "rows out differ from rows in",
+            where=store.shown,
+            why=f"planned {run.planned}, observed {left.rows_done}, judged {verdicts}, open shards {left.shards}",
+            fix="run `assay verify`; the same command goes on where it stopped",
+        )
