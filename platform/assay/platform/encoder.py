@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from assay.platform.errors import ReleaseError
 from assay.platform.hash_encoder import HASH_FILE, HashEncoder, write_hash_encoder
+from assay.platform.late_compiler import defer_compiler
 from assay.platform.spec import Spec
 from assay.platform.views import Preprocess
 
@@ -101,7 +102,8 @@ def load_encoder(
     if (directory / HASH_FILE).is_file():
         return HashEncoder.load(directory, digest)
     # Imported here because it loads torch and open_clip: see the module's first words.
-    from assay.platform.clip_encoder import ClipEncoder
+    with defer_compiler():
+        from assay.platform.clip_encoder import ClipEncoder
 
     return ClipEncoder(directory, digest, precision, device)
 
