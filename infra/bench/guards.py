@@ -36,15 +36,16 @@ def measure(bench: Bench) -> Result:
     ok = seen.filter(pa.array([outcome == OK for outcome in seen["outcome"].to_pylist()]))
     bench.say(f"  {seen.num_rows} images judged, {ok.num_rows} of them whole; now the reference")
     reference = _reference(release, [Path(parse_uri(uri).key) for uri in ok["uri"].to_pylist()], bench.spec.batch)
-    cosines = _cosines(ok, reference)
-    wanted = _verdicts(release, ok, reference)
+    ours = np.stack([np.frombuffer(one, "<f2") for one in ok["embedding"].to_pylist()])
+    near = cosines(ours, reference)
+    wanted = verdicts(release, ok, reference)
     flips = sum(actions[uri] != action for uri, action in wanted.items()) / max(1, len(wanted))
     return Result(
         title="cosine to fp32 of full decoding, median",
-        figure=Figure.of([float(np.median(cosines))], MEDIAN),
+        figure=Figure.of([float(np.median(near))], MEDIAN),
         bound_by="scaled decoding and the encoder's precision",
         more={
-            "cosine, worst": Figure.of([float(cosines.min())], WORST),
+            "cosine, worst": Figure.of([float(near.min())], WORST),
             "share of verdicts that differ": Figure.of([flips], FLIPS, "at most"),
             "images without an observation and a verdict": Figure.of(
                 [task.images - len(actions) + task.images - seen.num_rows], 0, "at most"
@@ -67,17 +68,16 @@ def _reference(release: Release, paths: list[Path], batch: int) -> Embeddings:
     return np.concatenate(found)
 
 
-def _cosines(ok: pa.Table, reference: Embeddings) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def cosines(ours: Embeddings, reference: Embeddings) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """One per image; both sides are unit vectors but for rounding."""
-    ours = np.stack([np.frombuffer(one, "<f2") for one in ok["embedding"].to_pylist()]).astype(np.float64)
-    theirs = reference.astype(np.float64)
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    cosines: np.ndarray[tuple[int], np.dtype[np.float64]] = (ours * theirs).sum(axis=1) / lengths
-    return cosines
+    one, other = ours.astype(np.float64), reference.astype(np.float64)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    near: np.ndarray[tuple[int], np.dtype[np.float64]] = (one * other).sum(axis=1) / lengths
+    return near
 
 
-def _verdicts(release: Release, ok: pa.Table, reference: Embeddings) -> dict[str, str]:
-    """What the moderator decides on the reference's embeddings, by uri."""
+def verdicts(release: Release, ok: pa.Table, reference: Embeddings) -> dict[str, str]:
+    """What the moderator decides on these embeddings, by uri; the rest of the observations stays."""
     column = pa.array([row.tobytes() for row in reference], pa.binary())
     at = ok.schema.get_field_index("embedding")
     decided = Moderator(release).decide(ok.set_column(at, "embedding", column))
