@@ -5,6 +5,7 @@ as the product's encoder also has one. Does not know how engines compare. A libr
 """
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ class Tower(torch.nn.Module):
         return vectors
 
 
-class Engine:
+class Engine(ABC):
     """What all share: pixels that lie ready, encoded a batch at a time, the last one padded."""
 
     def __init__(self, task: Task) -> None:
@@ -56,9 +57,9 @@ class Engine:
         self._encode = self.prepare()
         self._encode(self._full(0))  # compiling is start-up
 
+    @abstractmethod
     def prepare(self) -> Encode:
         """The engine's program."""
-        raise NotImplementedError
 
     def lap(self) -> Lap:
         """Every picture once."""
