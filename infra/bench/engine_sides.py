@@ -70,7 +70,7 @@ class Engine(ABC):
         np.save(self._out, embeddings)
         return Lap(count, count, seconds)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # an answer, not a gap: there is nothing to end
         """Nothing is kept."""
 
     def _full(self, start: int) -> Pixels:
