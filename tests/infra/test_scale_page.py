@@ -43,7 +43,7 @@ def test_a_case_by_hand() -> None:
     dollars = case.dollars()
     assert abs(dollars["GPU"] - gpu_h * 2.67) < 1e-6
     assert abs(dollars["vCPUs"] - gpu_h * 7 * 0.04) < 1e-6
-    assert abs(dollars["requests"] - (5 * shards * 0.4 + (2 * shards + 1e6) * 5) / 1e6) < 1e-6
+    assert abs(dollars["requests"] - (3 * shards * 0.4 + (2 * shards * (1 + 1 / 256) + 1e6) * 5) / 1e6) < 1e-6
 
 
 def test_the_page_is_short() -> None:
