@@ -8,6 +8,7 @@ import pytest
 
 from assay.jobs.datafile import (
     JUDGED,
+    NEIGHBOURS,
     OBSERVED,
     FileWriter,
     damage_of,
@@ -86,7 +87,15 @@ def test_two_writes_never_meet(store: str) -> None:
     paths = {write_observations(Storage(), store, 7, rows).path for _ in range(8)}
     assert len(paths) == 8
     assert all("000000000007" in path for path in paths)
-    assert len({path.split("/")[1] for path in paths}) > 1  # request limits are shared out by prefix
+
+
+def test_request_limits_are_shared_out_by_prefix_but_not_among_neighbours(store: str) -> None:
+    def folders(shards: range) -> set[str]:
+        written = [write_observations(Storage(), store, shard, observed_rows(shard, REFS)) for shard in shards]
+        return {file.path.split("/")[1] for file in written}
+
+    assert len(folders(range(NEIGHBOURS - 4, NEIGHBOURS))) == 1
+    assert len(folders(range(0, 16 * NEIGHBOURS, NEIGHBOURS))) > 12
 
 
 def test_one_shard_out_of_a_compacted_file(store: str) -> None:
