@@ -19,7 +19,7 @@ class BenchSpec(Spec):
     """Sizes of a run. Smaller ones are for trying the bench itself: their figures mean nothing."""
 
     rounds: int = Field(5, ge=1, description="interleaved rounds; the median of at least five is told")
-    null_images: int = Field(3000, ge=64, description="images of a lap with the null encoder, and of the guards")
+    null_images: int = Field(4096, ge=64, description="images of a lap with the null encoder, and of the guards")
     real_images: int = Field(600, ge=16, description="images of a lap with the real encoder: some 20 s")
     distinct: int = Field(1200, ge=8, description="plain pictures composed; the others are these with other bytes")
     real_shard: int = Field(64, ge=1, description="images in a shard of a real lap; elsewhere the default")
