@@ -1,5 +1,6 @@
 """A decoder's life as its parent sees it: how it starts, how it ends, and that nothing of it is left behind."""
 
+import contextlib
 import resource
 import signal
 import subprocess
@@ -146,15 +147,20 @@ def test_the_parent_does_not_grow_with_hostile_images(tries: Path) -> None:
 
 
 def test_no_descriptor_is_left_behind(tries: Path) -> None:
-    def num_open() -> int:
-        return sum(1 for _ in Path("/proc/self/fd").iterdir())
+    """Told by name, not by number: other tests' servers and threads may still be ending in this process."""
+
+    def pipes() -> set[str]:
+        found = set[str]()
+        for place in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # the one that lists them
+                found.add(str(place.readlink()))
+        return {name for name in found if name.startswith("pipe:")}
 
     with Guard(PREPROCESS, BUDGET, 1, PLANTED) as guard:
         guard.decode(picture())
-        # At most, not exactly: other tests' servers and threads may still be ending in this process.
-        before, threads = num_open(), threading.active_count()
+        before, threads = pipes(), set(threading.enumerate())
         for _ in range(5):
             guard.decode(order("segfault", tries))
         guard.decode(picture())
-        assert num_open() <= before
-        assert threading.active_count() <= threads
+        assert len(pipes() - before) == len(("to the child", "from the child"))
+        assert not set(threading.enumerate()) - threads
