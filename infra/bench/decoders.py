@@ -18,7 +18,7 @@ from PIL import Image
 from assay.platform.budget import Budget
 from assay.platform.faults import Fault
 from assay.platform.images import decode
-from assay.platform.views import UP, Preprocess, draft_size, place, scale, windows
+from assay.platform.views import Preprocess, draft_size, place, scale, windows
 
 Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[bytes, Preprocess], Pixels | None]
@@ -47,7 +47,7 @@ def plain_pillow(data: bytes, preprocess: Preprocess) -> Pixels | None:
     window = windows(*picture.size, preprocess, tiles=False)[0]
     x0, y0, x1, y1 = window.box
     box = (x0 * picture.width, y0 * picture.height, x1 * picture.width, y1 * picture.height)
-    return place(picture.resize(window.size, UP[preprocess.interpolation], box), preprocess)
+    return place(picture.resize(window.size, Image.Resampling[preprocess.interpolation.upper()], box), preprocess)
 
 
 def drafted_pillow(data: bytes, preprocess: Preprocess) -> Pixels:

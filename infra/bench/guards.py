@@ -43,7 +43,7 @@ def measure(bench: Bench) -> Result:
     return Result(
         title="cosine to fp32 of full decoding, median",
         figure=Figure.of([float(np.median(near))], MEDIAN),
-        bound_by="scaled decoding and the encoder's precision",
+        bound_by="scaling in 16-bit steps: three pixels in a thousand are one level off",
         more={
             "cosine, worst": Figure.of([float(near.min())], WORST),
             "share of verdicts that differ": Figure.of([flips], FLIPS, "at most"),

@@ -11,7 +11,7 @@ from PIL import Image
 from assay.platform.errors import SpecError
 from assay.platform.images import Preprocess, View
 from assay.platform.rows import VIEW
-from assay.platform.views import UP, scale, windows
+from assay.platform.views import Pixels, Window, scale, windows
 from tests.platform.sample_files import (
     BLUE,
     CROP,
@@ -83,10 +83,15 @@ def test_crop_agrees_with_resize_and_centre_crop(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("edge", [112, 224])
 @pytest.mark.parametrize("size", [(500, 375), (1600, 1201), (3001, 2003)])
 def test_scaled_jpeg_decoding_is_close_to_full(edge: int, size: tuple[int, int]) -> None:
-    preprocess = Preprocess(size=edge, fit="squash", mean=MEAN, std=STD)
+    preprocess = Preprocess(size=edge, fit="squash", decode="scaled", mean=MEAN, std=STD)
     data = save(photo(*size), "JPEG", quality=90)
     full = Image.open(io.BytesIO(data)).resize((edge, edge), Image.Resampling.BICUBIC)
-    assert far(see(data, preprocess).pixels[0], np.asarray(full)) < 2
+    scaled, whole = (
+        see(data, preprocess.model_copy(update={"decode": how})).pixels[0].astype(int) for how in ("scaled", "full")
+    )
+    assert far(scaled, np.asarray(full)) < 2
+    assert np.abs(whole - np.asarray(full)).max() <= 1
+    assert (scaled != whole).any() == (min(size) > 4 * edge), "scaled only where asked for, and only what is large"
 
 
 @given(
@@ -98,31 +103,39 @@ def test_scaled_jpeg_decoding_is_close_to_full(edge: int, size: tuple[int, int])
 )
 @example(size=(1601, 1203), mode="RGB", interpolation="bicubic", fit="crop", seed=0)
 def test_scaling_agrees_with_pillow(size: tuple[int, int], mode: str, interpolation: str, fit: str, seed: int) -> None:
-    """On noise, the worst there is: one tap more at the end of a filter shows. Of colours, those that are seen."""
+    """On noise, the worst there is. Of colours, those that are seen."""
     rng = np.random.default_rng(seed)
     image = Image.frombytes(mode, size, rng.bytes(size[0] * size[1] * len(mode)))
     given = {"size": 32, "fit": fit, "interpolation": interpolation, "mean": MEAN, "std": STD}
     preprocess = Preprocess.model_validate(given)
     for window in windows(*size, preprocess, tiles=True):
-        x0, y0, x1, y1 = window.box
-        box = (x0 * size[0], y0 * size[1], x1 * size[0], y1 * size[1])
-        wanted = np.asarray(image.resize(window.size, UP[preprocess.interpolation], box)).astype(int)
+        wanted = by_pillow(image, window, preprocess).astype(int)
         seen = np.asarray(scale(image, window, preprocess)).astype(int)
         if mode == "RGBA":
             seen, wanted = (np.dstack([one[..., :3] * one[..., 3:] // 255, one[..., 3]]) for one in (seen, wanted))
         far = np.abs(seen - wanted)
-        assert far.max() <= 32
-        assert far.mean() <= 1
+        assert far.max() <= 2
+        assert far.mean() <= 0.05
+
+
+def by_pillow(image: Image.Image, window: Window, preprocess: Preprocess) -> Pixels:
+    """Pillow's two passes, one by one: across first, which Pillow 13 no longer does for every shape."""
+    x0, y0, x1, y1 = window.box
+    width, height = image.size
+    ready = image.convert("RGBa") if image.mode == "RGBA" else image
+    how = Image.Resampling[preprocess.interpolation.upper()]
+    across = ready.resize((window.size[0], height), how, (x0 * width, 0, x1 * width, height))
+    small = across.resize(window.size, how, (0, y0 * height, window.size[0], y1 * height))
+    return np.asarray(small.convert(image.mode))
 
 
 @pytest.mark.parametrize("size", [(500, 375), (61, 47), (1601, 1203)])
-def test_on_a_photo_scaling_agrees_closely(size: tuple[int, int]) -> None:
+def test_on_a_photo_scaling_is_pillow_s_but_for_single_levels(size: tuple[int, int]) -> None:
     image = photo(*size)
     for window in windows(*size, CROP, tiles=True):
-        x0, y0, x1, y1 = window.box
-        box = (x0 * size[0], y0 * size[1], x1 * size[0], y1 * size[1])
-        wanted = np.asarray(image.resize(window.size, UP["bicubic"], box)).astype(int)
-        assert np.abs(np.asarray(scale(image, window, CROP)).astype(int) - wanted).max() <= 3
+        far = np.abs(np.asarray(scale(image, window, CROP)).astype(int) - by_pillow(image, window, CROP))
+        assert far.max() <= 1
+        assert (far > 0).mean() < 0.01
 
 
 def test_view_is_a_row() -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from assay.jobs.store import Store
 from assay.platform.errors import StoreVersionError
 
-OBSERVATION_CODE = 3
+OBSERVATION_CODE = 4
 """Raised when the pixels the encoder sees, and so embeddings, change with the code."""
 
 

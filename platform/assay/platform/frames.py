@@ -225,15 +225,15 @@ def _animation(opened: Opened, chosen: list[int], num_frames: int) -> Iterator[F
 def _read(opened: Opened, time_s: float | None, draft_for: Preprocess | None = None) -> Frame:
     """Decode the frame the file stands at.
 
-    With `draft_for`, a JPEG is scaled while it is decoded, to at least twice the size needed: half the time for a
-    camera's photo, and within 2/255 of decoding in full, so verdicts stay. Not for an MPO's pictures (Pillow keeps the
-    first one's scale for all) nor for HEIF (its plugin takes the embedded thumbnail, which may show another picture).
+    With `draft_for`, a JPEG is scaled while it is decoded if that preprocessing asks for it. Not for an MPO's pictures
+    (Pillow keeps the first one's scale for all) nor for HEIF (its plugin takes the embedded thumbnail, which may show
+    another picture).
     """
     image, size = opened.image, opened.image.size
     opened.meter.spend(*_claimed(image))
     with refusing(opened.format, opened.data):
         colours = colours_of(image)
-        if draft_for and opened.format == "JPEG" and not colours.wild:
+        if draft_for and draft_for.decode == "scaled" and opened.format == "JPEG" and not colours.wild:
             image.draft(None, draft_size(*size, windows(*size, draft_for, tiles=False)[0]))
         image.load()
         turn = _orientation(image)  # after the pixels: a PNG may have it at its end

@@ -161,7 +161,7 @@ def build_release(directory: Path, spec: ReleaseSpec) -> Release:
         description=spec.description,
         created_by=f"assay {_version()}",
         encoder=_pin_encoder(encoder, spec.encoder),
-        preprocess=encoder.preprocess,
+        preprocess=encoder.preprocess.model_copy(update={"decode": spec.encoder.decode}),
         library=Pinned(path=_LIBRARY, digest=library.digest),
         policies={name: Pinned(path=_policy_file(name), digest=one.digest) for name, (_, one) in policies.items()},
         default_policy=default,
