@@ -102,18 +102,3 @@ def test_draws_are_even_and_belong_to_the_image() -> None:
     assert (draw(1, IMAGES[::-1]) == drawn[::-1]).all()
     assert (draw(2, IMAGES) != drawn).all()
     assert draw(1, [("ab", "c")]) != draw(1, [("a", "bc")])
-
-
-def test_codes_keep_the_order_of_scores() -> None:
-    scores = np.sort(np.random.default_rng(0).random(10_000).astype(np.float32) ** 8)
-    codes = codes_of(np.concatenate([[-0.0, 0.0], scores, [1.0, np.nan]]).astype(np.float32))
-    assert (np.diff(codes) >= 0).all()
-    assert (codes[0], codes[1], codes[-2], codes[-1]) == (0, 0, CODES - 1, CODES - 1)
-
-
-def test_scores_that_are_all_alike_are_drawn_blindly() -> None:
-    histogram = np.zeros(CODES, np.int64)
-    histogram[100] = 50
-    bands = ScoreBands.of({"x": histogram}, {}, 50)
-    assert bands.everywhere == pytest.approx(1 / 50)
-    assert not bands.by_label["x"].any()
