@@ -4,6 +4,7 @@ one."""
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,8 +63,13 @@ def test_what_is_asked_for_and_no_more(store: Store, asked: list[Image]) -> None
 
 def test_only_files_that_can_have_them_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    real = embedding_lookup._read
-    monkeypatch.setattr(embedding_lookup, "_read", lambda *asked: (read.append(asked[1]), real(*asked))[1])
+    really = embedding_lookup._read
+
+    def noted(store: Store, path: str, uris: list[str]) -> pa.Table:
+        read.append(path)
+        return really(store, path, uris)
+
+    monkeypatch.setattr(embedding_lookup, "_read", noted)
     find_embeddings(store, [("s3://b/0002", "e2"), ("s3://b/0001", "e1")])
     assert len(read) == 1
 

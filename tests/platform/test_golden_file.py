@@ -17,7 +17,7 @@ from tests.golden_strategies import reviews
 NOW = datetime.datetime(2026, 11, 23, 10, tzinfo=datetime.UTC)
 
 
-def table(count: int = 2, **columns: pa.Array) -> pa.Table:
+def table(count: int = 2, /, **columns: pa.Array | None) -> pa.Table:
     """The least a file holds, and other columns."""
     least = {
         "uri": pa.array([f"s3://b/{number}" for number in range(count)]),
