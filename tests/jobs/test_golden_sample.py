@@ -12,14 +12,17 @@ import pytest
 from assay.jobs.cli import main
 from assay.jobs.compact import CompactSpec, compact
 from assay.jobs.forget import ForgetSpec, forget
+from assay.jobs.golden_embeddings import embed_golden
 from assay.jobs.golden_sample import SampleFacts, SampleSpec, build_sample
 from assay.jobs.store import Store
 from assay.platform.encoder import EncoderSpec
-from assay.platform.errors import CommitError, GoldenError, SpecError
+from assay.platform.errors import CommitError, GoldenError, SpecError, StorageError
 from assay.platform.golden import GoldenSet
 from assay.platform.release import Release, ReleaseSpec, build_release, bundled_release
 from assay.platform.storage import Storage
+from tests.conftest import S3Server, write_pictures
 from tests.golden_store import COPIES, PICTURES, judged
+from tests.serial_backfill import run_alone
 from tests.store_doubles import tree
 
 READABLE = PICTURES + COPIES
@@ -44,7 +47,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, marked: Path) -> Path:
         return judged(tmp_path_factory.mktemp("sampled"), marked, patch)
 
 
-def built(store: Path, out: Path, **how: object) -> tuple[SampleFacts, GoldenSet]:
+def built(store: Path | str, out: Path, **how: object) -> tuple[SampleFacts, GoldenSet]:
     settings = {"store": str(store), "out": out, "images": 30, "duplicate_cosine": 0.9999, **how}
     facts = build_sample(SampleSpec.model_validate(settings))
     return facts, GoldenSet.read(out)
@@ -183,6 +186,29 @@ def test_nothing_to_draw_from(tmp_path: Path, release_dir: Path) -> None:
     with pytest.raises(SpecError, match="nothing was judged yet"):
         built(tmp_path / "empty", tmp_path / "golden.parquet")
     assert tree(tmp_path) == before
+
+
+def test_a_damaged_file_is_told_by_name(store: Path, tmp_path: Path) -> None:
+    hurt = Path(shutil.copytree(store, tmp_path / "hurt"))
+    file = next((hurt / "verdicts" / "data").rglob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(StorageError, match="a committed file cannot be read") as caught:
+        built(hurt, tmp_path / "golden.parquet")
+    assert caught.value.where.endswith(file.name)
+    assert "assay repair" in caught.value.fix
+    assert not (tmp_path / "golden.parquet").exists()
+
+
+def test_in_a_bucket(
+    marked: Path, s3: S3Server, s3_place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path / "bucket", 9)
+    settings = {"source": str(tmp_path / "bucket"), "store": f"{s3_place}/store", "release": str(marked)}
+    run_alone({**settings, "storage": s3.spec(), "shard": {"images": 4}}, monkeypatch)
+    facts, golden = built(f"{s3_place}/store", tmp_path / "golden.parquet", storage=s3.spec(), images=5)
+    assert (facts.images, facts.population, len(golden)) == (5, 9, 5)
+    found = embed_golden(golden, Release.load(marked), s3.storage, f"{s3_place}/store")
+    assert found.missing == ()
 
 
 def test_while_something_is_erased_nothing_is_drawn(
