@@ -53,6 +53,16 @@ app.command(
     help="Make a release directory of an encoder, a library and policies.",
 )
 
+_GOLDEN = {
+    "build": ("build", "Draw images from a judged store for people to label."),
+    "import": ("import_golden", "Check golden rows or review decisions in CSV or JSON Lines; write Parquet."),
+    "export": ("export_golden", "Write a golden set as CSV or JSON Lines."),
+}
+golden = App(name="golden", help="Golden sets: what people have confirmed of some images.")
+for _name, (_function, _help) in _GOLDEN.items():
+    golden.command(f"assay.jobs.golden_commands:{_function}", name=_name, help=_help)
+app.command(golden)
+
 
 @app.meta.default
 def _with_config(
