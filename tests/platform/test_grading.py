@@ -7,7 +7,7 @@ import numpy as np
 from assay.platform.evaluation import evaluate
 from assay.platform.grading import grade
 from assay.platform.resampling import ResamplingSpec
-from assay.platform.scorecard import Scorecard, ScorecardSpec
+from assay.platform.scorecard import Scorecard, ScorecardSpec, Subject
 from tests.platform.simulated_golden import simulate
 
 QUICK = ScorecardSpec(resampling=ResamplingSpec(resamples=200))
@@ -21,7 +21,9 @@ def card_of(*, biased: bool = False, count: int = 3000) -> Scorecard:
     harmless = np.flatnonzero((golden.slices["style"] == "drawing") & (golden.truth[:, 0] == 0))
     if biased:
         scores[harmless[::5], 0] = 0.6
-    return grade(evaluate(replace(golden, scores=scores), QUICK), "starter-1", "strict", "abc")
+    return grade(
+        evaluate(replace(golden, scores=scores), QUICK), Subject(release="starter-1", policy="strict", golden="abc")
+    )
 
 
 def test_a_planted_gap_is_named() -> None:

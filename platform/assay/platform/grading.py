@@ -20,19 +20,17 @@ from assay.platform.scorecard import (
     LabelCard,
     Quality,
     Scorecard,
+    Subject,
 )
 
 
-def grade(evaluation: Evaluation, release: str, policy: str, golden: str, missing: tuple[str, ...] = ()) -> Scorecard:
-    """The scorecard; `golden` is the golden set's digest, `missing` what of it could not be scored."""
+def grade(evaluation: Evaluation, subject: Subject) -> Scorecard:
+    """The scorecard of what was measured."""
     confidence = evaluation.spec.resampling.confidence
     return Scorecard(
-        release=release,
-        policy=policy,
-        golden=golden,
+        subject=subject,
         images=len(evaluation.golden.images),
         population=float(evaluation.golden.weights.sum()),
-        missing=missing,
         spec=evaluation.spec,
         labels=tuple(_label_card(evaluation, label) for label in evaluation.golden.labels),
         confusions=tuple(

@@ -111,16 +111,23 @@ class Gap(BaseModel, frozen=True):
     sure: bool
 
 
-class Scorecard(BaseModel, frozen=True):
-    """Quality of one release under one policy on one golden set. An image's weight is what it stands for."""
+class Subject(BaseModel, frozen=True):
+    """What was measured, and on what."""
 
-    assay_scorecard: Literal[1] = 1
     release: str
     policy: str
     golden: str  # digest of the golden set
+    missing: int = 0  # of its images, those that could not be scored
+    unasked: tuple[str, ...] = ()  # labels of the release of which the golden set says nothing
+
+
+class Scorecard(BaseModel, frozen=True):
+    """Quality of one release under one policy on one golden set. It names no image, so it may be kept for ever."""
+
+    assay_scorecard: Literal[1] = 1
+    subject: Subject
     images: int
-    population: float  # the sum of weights
-    missing: tuple[str, ...] = ()  # images of the golden set that could not be scored
+    population: float  # images that these stand for: the sum of weights
     spec: ScorecardSpec
     labels: tuple[LabelCard, ...]
     confusions: tuple[Confusion, ...]
