@@ -67,7 +67,7 @@ def test_the_card_counts_what_there_is() -> None:
     assert weapons.overall.positives + weapons.overall.negatives == 600
     assert [(one.slice, one.value) for one in weapons.slices] == [("style", value) for value in sorted(STYLES["style"])]
     assert sum(one.images for one in weapons.slices) == 600
-    assert weapons.thresholds == {"review": np.float32(0.3), "block": np.float32(0.7)}
+    assert weapons.thresholds == {"review": 0.3, "block": 0.7}
     assert {(one.label, one.sibling) for one in card.confusions} == {("nudity", "weapons"), ("weapons", "nudity")}
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from assay.jobs.evaluate import EvaluateFacts
 from assay.jobs.evaluate_plots import Scored, plot_precision, plot_reliability, plot_truth
-from assay.jobs.template import format_count, load_template
+from assay.jobs.template import Filters, format_count, load_template
 from assay.platform.evaluation import Evaluation
 from assay.platform.scorecard import FIGURES, Estimate, LabelCard, Quality, Scorecard, figure_kind
 
@@ -52,7 +52,7 @@ class Section:
 def render_scorecard(facts: EvaluateFacts, evaluation: Evaluation) -> str:
     """The page, UTF-8 text; some 25 KB for each label."""
     card, comparison = facts.scorecard, facts.comparison
-    filters = {"count": format_count, "figure": title_of, "share": format_share, "points": format_points}
+    filters: Filters = {"count": format_count, "figure": title_of, "share": format_share, "points": format_points}
     known = {name for label in card.labels for name in label.overall.figures}
     confused = sorted(card.confusions, key=lambda one: -(one.share.value or 0))
     return load_template("scorecard.html.j2", filters).render(

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import RcKeyType
 
 from assay.platform.metrics import Reliability
 
@@ -24,7 +26,7 @@ COLOURS = {"ink": "#010101", "soft": "#020202", "line": "#030303", "bar": "#0404
 MAX_POINTS = 400
 """Of a curve: more are not seen."""
 BINS = 25
-STYLE = {
+STYLE: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",  # text stays text
     "font.size": 8,
     "text.color": COLOURS["ink"],
@@ -125,8 +127,9 @@ def _svg(draw: Callable[[Axes], None], title: str) -> Markup:
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
     text = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r"\s*\n\s*", " ", re.sub(r'<g id="[^"]*">', "<g>", text))
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 var(--text)", text)
+    text = re.sub(r' id="([^"]*)"', lambda one: one[0] if f"#{one[1]}" in text else "", text)
+    text = re.sub(r"\s*\n\s*", " ", text)
+    text = re.sub(r"font-family: [^;\"]*; ", "", text)
     for name, stand_in in COLOURS.items():
         text = text.replace(stand_in, f"var(--{name})")
     head = f'<svg class="chart" role="img" aria-label="{escape(title)}" '

@@ -9,8 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+Filters = Mapping[str, Callable[..., Any]]
+"""How values are written, by the names templates use."""
 
-def load_template(name: str, filters: Mapping[str, Callable[..., Any]]) -> Template:
+
+def load_template(name: str, filters: Filters) -> Template:
     """A template of this room, with its own filters."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),

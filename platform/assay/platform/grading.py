@@ -3,6 +3,7 @@
 Knows how measured figures become a card. Does not measure (`evaluation.py`).
 """
 
+import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
@@ -53,8 +54,9 @@ def _label_card(evaluation: Evaluation, label: str) -> LabelCard:
     golden = evaluation.golden
     column = golden.labels.index(label)
     overall, *slices = [_quality(evaluation, place) for place in evaluation.places if place.label == label]
-    thresholds = {action: float(levels[column]) for action, levels in golden.thresholds.items()}
-    set_ones = {action: level for action, level in thresholds.items() if level != float("inf")}
+    # By way of text: 0.22 as people set it, not the float32 nearest to it.
+    thresholds = {action: float(str(levels[column])) for action, levels in golden.thresholds.items()}
+    set_ones = {action: level for action, level in thresholds.items() if math.isfinite(level)}
     return LabelCard(label=label, thresholds=set_ones, overall=overall, slices=tuple(slices))
 
 
