@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pydantic import BaseModel, ConfigDict, Field
 
+from assay.jobs.datafile import unreadable
 from assay.jobs.embedding_lookup import find_embeddings
 from assay.jobs.forgotten import unerased
 from assay.jobs.near_duplicates import group_duplicates
@@ -176,12 +177,30 @@ def _release(store: Store, named: str | None) -> Release:
     return fetch_release(store.storage, store.uri, wanted) if is_kept else resolve_release(wanted)
 
 
-def _verdicts(store: Store, subject: _Subject) -> ds.Dataset:
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """The verdicts `of` a table that `mine` selects; `store` is where it is."""
+
+    of: ds.Dataset
+    mine: pc.Expression
+    store: str
+
+    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns, file by file: a scan of the whole table reads ahead of a slow consumer by up to a gigabyte."""
+        for file in self.of.get_fragments(filter=self.mine):
+            scanner = file.scanner(schema=self.of.schema, columns=columns, filter=self.mine, **READING)
+            try:
+                yield from scanner.to_batches()
+            except (OSError, pa.ArrowException) as error:
+                raise unreadable(self.store, f"{self.store}/verdicts/{file.path}", str(error)) from error
+
+
+def _verdicts(store: Store, subject: _Subject) -> Verdicts:
     mine = (pc.field("release") == subject.release.id) & (pc.field("policy") == subject.policy.name)
-    return store.verdicts.dataset().filter(mine & (pc.field("outcome") == OK))
+    return Verdicts(store.verdicts.dataset(), mine & (pc.field("outcome") == OK), store.uri)
 
 
-def _draw(verdicts: ds.Dataset, subject: _Subject, spec: SampleSpec, tell: Tell) -> Sample:
+def _draw(verdicts: Verdicts, subject: _Subject, spec: SampleSpec, tell: Tell) -> Sample:
     """Two passes: how scores are spread, then who is drawn."""
     histograms = {label: np.zeros(CODES, np.int64) for label in subject.labels}
     images = read = 0
@@ -209,8 +228,8 @@ Scored = Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
 """For each label the rows that have a score for it, and its codes."""
 
 
-def _scored(verdicts: ds.Dataset, columns: list[str]) -> Iterator[tuple[pa.RecordBatch, Scored]]:
-    for batch in verdicts.scanner(columns=columns, **READING).to_batches():
+def _scored(verdicts: Verdicts, columns: list[str]) -> Iterator[tuple[pa.RecordBatch, Scored]]:
+    for batch in verdicts.batches(columns):
         entries, scores = explode_scores(batch["scores"])
         codes = codes_of(scores)
         mine = ((name, entries.of(name)) for name in entries.names)

@@ -131,8 +131,8 @@ def _read_csv(text: str, sheet: _Sheet) -> Iterator[Raw]:
 
 def _check_header(header: list[str], where: str) -> None:
     prefixed = [name for name in header if name.startswith((LABEL, SLICE))]
-    known = [*COLUMNS, *prefixed]
-    problems = [f"unknown column {name!r}{did_you_mean(name, known)}" for name in header if name not in known]
+    unknown = [name for name in header if name not in (*COLUMNS, *prefixed)]
+    problems = [f"unknown column {name!r}{did_you_mean(name, (*COLUMNS, LABEL + name))}" for name in unknown]
     problems += [f"column {name!r} is there twice" for name in sorted(set(header)) if header.count(name) > 1]
     problems += [f"column {name!r} has no name after the =" for name in prefixed if name in (LABEL, SLICE)]
     problems += ["there is no column 'uri'"] if "uri" not in header else []
