@@ -1,6 +1,6 @@
 """The command line: which commands there are, where their settings come from, and what an exit code means.
 
-    0  done            2  usage or spec        3  finished, more faults than --max-fault-rate
+    0  done            2  usage or spec        3  finished, more faults than --max-fault-rate, or worse than --against
     4  interrupted, the same command resumes   5  job error: credentials, storage, cluster
 
 Imports nothing heavy: commands are loaded when they run, so that `assay --help` answers at once.
@@ -19,7 +19,7 @@ from assay.platform.errors import AssayError
 EXIT_CODES = {
     0: "done",
     2: "usage or spec: nothing was started",
-    3: "finished, but more faults than --max-fault-rate",
+    3: "finished, but more faults than --max-fault-rate, or worse than --against",
     4: "interrupted; the same command resumes",
     5: "job error: credentials, storage or cluster",
 }
@@ -51,6 +51,10 @@ app.command(
     "assay.jobs.commands:build",
     name="release-build",
     help="Make a release directory of an encoder, a library and policies.",
+)
+app.command(
+    "assay.jobs.evaluate_commands:evaluate",
+    help="Measure a release on a golden set; with --against, exit 3 when it is worse than another.",
 )
 
 _GOLDEN = {

@@ -9,15 +9,13 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from assay.jobs.gallery import Gallery, Thumbnail, picture_of
 from assay.jobs.report_data import LabelReport, ReportData, Specimen
 from assay.jobs.tally import BINS, Band
+from assay.jobs.template import Filters, format_count, load_template
 from assay.platform.faults import FAULTS, FaultFacts, FaultKind
 from assay.platform.members import parse_member
 from assay.platform.uris import parse_uri, relative_uri
@@ -80,16 +78,9 @@ class Section:
 
 def render_page(data: ReportData, gallery: Gallery) -> str:
     """The page, UTF-8 text below 10 MB for a gallery made with the default limits."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _count, "score": _score, "moment": _moment, "visible": make_visible}
+    filters: Filters = {"count": format_count, "score": _score, "moment": _moment, "visible": make_visible}
     sections = [_section(number, name, data, gallery) for number, name in enumerate(data.labels)]
-    return environment.get_template("report.html.j2").render(
+    return load_template("report.html.j2", filters).render(
         data=data,
         run=data.run,
         parts=split_parts(data),
@@ -220,10 +211,6 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
     ]
     return [(name, str(value)) for name, value in rows if value]
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
 
 
 def _score(value: float) -> str:

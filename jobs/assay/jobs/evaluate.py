@@ -1,0 +1,188 @@
+"""Evaluating: a release (and perhaps another) on a golden set, from files to a scorecard.
+
+Knows where scores, truth and thresholds come from. Does not measure (`assay.platform.evaluation`) nor draw
+(`evaluate_page.py`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import BaseModel, Field
+
+from assay.jobs.golden_embeddings import GoldenEmbeddings, embed_golden
+from assay.platform.comparison import Comparison, ComparisonSpec, compare
+from assay.platform.errors import GoldenError
+from assay.platform.evaluation import Evaluation, ScoredGolden, Scores, evaluate
+from assay.platform.golden import GoldenSet
+from assay.platform.grading import grade
+from assay.platform.library import SemanticLibrary
+from assay.platform.policy import Policy
+from assay.platform.release import Release, resolve_release
+from assay.platform.scorecard import Scorecard, ScorecardSpec, Subject
+from assay.platform.spec import Spec
+from assay.platform.storage import Storage, StorageSpec
+
+Tell = Callable[[str], None]
+
+
+class EvaluateSpec(Spec):
+    """What is measured, on what, and against what."""
+
+    release: str | None = Field(None, description="release directory; unset: the bundled one")
+    golden: Path = Field(description="golden set, Parquet")
+    policy: str | None = Field(None, description="policy whose thresholds are measured; unset: the release's default")
+    split: Literal["test", "calibrate", "all"] = Field(
+        "test", description="rows to measure on; those of no split serve both"
+    )
+    store: str | None = Field(None, description="store that has observed the images; unset: they are fetched")
+    against: str | None = Field(None, description="another release; exit 3 when the release is worse beyond a margin")
+    html: Path | None = Field(None, description="write the scorecard as a page")
+    allow_missing: bool = Field(False, description="measure without the images that cannot be had")
+    measure: ScorecardSpec = Field(ScorecardSpec(), description="what is measured")
+    margin: ComparisonSpec = Field(ComparisonSpec(), description="how much worse is worse")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage of images and store")
+
+
+class EvaluateFacts(BaseModel, frozen=True):
+    """What was found."""
+
+    scorecard: Scorecard
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was found, and the measurements behind it."""
+
+    facts: EvaluateFacts
+    evaluation: Evaluation
+
+
+def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
+    """Measure a release on a golden set, and compare it with another.
+
+    Raises:
+        GoldenError: the golden set cannot be read, names unknown labels, or lacks images.
+        ReleaseError, PolicyError: there is no such release or policy.
+        SpecError, StoreVersionError: the store does not serve.
+        StorageError: images cannot be fetched.
+    """
+    releases = [resolve_release(ref) for ref in (spec.release, spec.against)[: 1 if spec.against is None else 2]]
+    golden = _read_golden(spec, releases)
+    found = _embed(golden, releases, spec, tell)
+    kept = reduce(np.intersect1d, [one.seen for one in found])
+    evaluations = []
+    for release, embeddings in zip(releases, found, strict=True):
+        tell(f"measuring {release.id} on {len(kept):,} images")
+        scored = _score(release, spec, golden, embeddings, kept)
+        evaluations.append(evaluate(scored, spec.measure))
+    [release, *others] = releases
+    comparison = None
+    if others:
+        comparison = compare(evaluations[0], evaluations[1], spec.margin, (release.id, others[0].id))
+    card = grade(evaluations[0], _subject(release, spec, golden, len(golden) - len(kept)))
+    return Evaluated(EvaluateFacts(scorecard=card, comparison=comparison), evaluations[0])
+
+
+def _read_golden(spec: EvaluateSpec, releases: Sequence[Release]) -> GoldenSet:
+    """The golden set's rows of the split. Labels that are drafts or retired may be in it; they are not scored."""
+    shelves = [shelf for release in releases for shelf in release.library().categories.values()]
+    golden = GoldenSet.read(spec.golden, {label for shelf in shelves for label in shelf.labels})
+    chosen = golden if spec.split == "all" else golden.only(spec.split)
+    if not len(chosen):
+        why = f"all of its {len(golden):,} rows are of another split"
+        fix = "name another --split, or `all`"
+        raise GoldenError(f"no row is for {spec.split!r}", where=str(spec.golden), why=why, fix=fix)
+    return chosen
+
+
+def _embed(golden: GoldenSet, releases: Sequence[Release], spec: EvaluateSpec, tell: Tell) -> list[GoldenEmbeddings]:
+    """The images' embeddings for each release. What is kept or stored of them is of the first one's encoder."""
+    storage, [first, *_] = Storage(spec.storage), releases
+    found: list[GoldenEmbeddings] = []
+    for release in releases:
+        if found and _see_alike(first, release):
+            found.append(found[0])
+            continue
+        rows, store = (_without_embeddings(golden), None) if found else (golden, spec.store)
+        found.append(embed_golden(rows, release, storage, store, lambda done, total: _count(tell, done, total)))
+        if not spec.allow_missing:
+            found[-1].refuse_missing()
+    return found
+
+
+def _count(tell: Tell, done: int, total: int) -> None:
+    tell(f"{done:,} of {total:,} images have an embedding")
+
+
+def _see_alike(one: Release, other: Release) -> bool:
+    return one.manifest.encoder.digest == other.manifest.encoder.digest and one.preprocess == other.preprocess
+
+
+def _without_embeddings(golden: GoldenSet) -> GoldenSet:
+    column = golden.table.schema.get_field_index("embedding")
+    nothing = pa.nulls(len(golden), golden.table.schema.field(column).type)
+    return replace(golden, table=golden.table.set_column(column, golden.table.schema.field(column), nothing))
+
+
+def _score(
+    release: Release, spec: EvaluateSpec, golden: GoldenSet, found: GoldenEmbeddings, rows: npt.NDArray[np.int64]
+) -> ScoredGolden:
+    """Rows of a golden set with the release's scores, for the labels that someone was asked about."""
+    if not len(rows):
+        raise GoldenError(
+            "no image of the golden set can be had",
+            where=str(spec.golden),
+            why=f"{len(golden):,} are missing",
+            fix="name the store that observed them",
+        )
+    library, scorer = release.library(), release.scorer()
+    asked = [place for place, label in enumerate(scorer.labels) if label in golden.labels]
+    labels = tuple(scorer.labels[place] for place in asked)
+    # Of an image's views the greatest score counts, as when it is judged.
+    best = np.maximum.reduceat(scorer.score(found.embeddings).labels, found.starts[found.seen], axis=0)
+    names = [f"{uri} {etag}" for uri, etag in zip(golden.uris, golden.etags, strict=True)]
+    return ScoredGolden(
+        images=[names[row] for row in rows],
+        labels=labels,
+        scores=best[np.searchsorted(found.seen, rows)][:, asked],
+        truth=golden.truth(labels)[rows],
+        weights=golden.weights[rows],
+        thresholds=_thresholds(release.policy(spec.policy), labels),
+        slices={name: values[rows] for name, values in golden.slices().items()},
+        siblings=tuple(_siblings(library, labels)),
+    )
+
+
+def _thresholds(policy: Policy, labels: Sequence[str]) -> dict[str, Scores]:
+    rules = [policy.labels.get(label, policy.default) for label in labels]
+    return {
+        action: np.array([getattr(rule, action, None) or np.inf for rule in rules], np.float32)
+        for action in ("review", "block")
+    }
+
+
+def _siblings(library: SemanticLibrary, labels: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of one category, neither above the other: a label is scored with its child labels, so it is no rival."""
+    shelf_of = {label: name for name, shelf in library.categories.items() for label in shelf.labels}
+    for one, other in combinations(labels, 2):
+        mine, theirs = set(library.subtrees[one]), set(library.subtrees[other])
+        if shelf_of[one] == shelf_of[other] and not mine <= theirs and not theirs <= mine:
+            yield one, other
+
+
+def _subject(release: Release, spec: EvaluateSpec, golden: GoldenSet, missing: int) -> Subject:
+    return Subject(
+        release=release.id,
+        policy=release.policy(spec.policy).name,
+        golden=golden.digest,
+        missing=missing,
+        unasked=tuple(label for label in release.library().labels if label not in golden.labels),
+    )
