@@ -53,6 +53,18 @@ app.command(
     help="Make a release directory of an encoder, a library and policies.",
 )
 
+_LIBRARY = {
+    "lint": "Say what is wrong or unwise in a library; exit 2 on errors.",
+    "show": "Print a library as a tree, with counts.",
+    "diff": "Say what changed between two libraries, and which labels' scores change.",
+    "compile": "Write a library's canonical form, or its prompts as an encoder's vectors.",
+}
+_library = App(name="library", help="The semantic library: check it, show it, compare it, compile it.")
+for _name, _help in _LIBRARY.items():
+    _function = "compile_" if _name == "compile" else _name  # not Python's own `compile`
+    _library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
+app.command(_library)
+
 
 @app.meta.default
 def _with_config(

@@ -205,14 +205,17 @@ class SemanticLibrary(BaseModel, frozen=True, extra="forbid"):
 
     def canonical(self) -> str:
         """The library as one line of JSON that two equal libraries share."""
-        return json.dumps(
-            _sorted(self.model_dump(mode="json")), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-        )
+        return json.dumps(canonical_form(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical form."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def canonical_form(part: BaseModel) -> dict[str, Any]:
+    """A library, or a part of one, as plain values that are equal when it says the same."""
+    return {name: _sorted(value) for name, value in part.model_dump(mode="json").items()}
 
 
 def _sorted(value: object) -> object:
