@@ -53,17 +53,26 @@ app.command(
     help="Make a release directory of an encoder, a library and policies.",
 )
 
-_LIBRARY = {
-    "lint": "Say what is wrong or unwise in a library; exit 2 on errors.",
-    "show": "Print a library as a tree, with counts.",
-    "diff": "Say what changed between two libraries, and which labels' scores change.",
-    "compile": "Write a library's canonical form, or its prompts as an encoder's vectors.",
+_GOLDEN = {
+    "build": ("build", "Draw images from a judged store for people to label."),
+    "import": ("import_golden", "Check golden rows or review decisions in CSV or JSON Lines; write Parquet."),
+    "export": ("export_golden", "Write a golden set as CSV or JSON Lines."),
 }
-_library = App(name="library", help="The semantic library: check it, show it, compare it, compile it.")
-for _name, _help in _LIBRARY.items():
-    _function = "compile_" if _name == "compile" else _name  # not Python's own `compile`
-    _library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
-app.command(_library)
+golden = App(name="golden", help="Golden sets: what people have confirmed of some images.")
+for _name, (_function, _help) in _GOLDEN.items():
+    golden.command(f"assay.jobs.golden_commands:{_function}", name=_name, help=_help)
+app.command(golden)
+
+_LIBRARY = {
+    "lint": ("lint", "Say what is wrong or unwise in a library; exit 2 on errors."),
+    "show": ("show", "Print a library as a tree, with counts."),
+    "diff": ("diff", "Say what changed between two libraries, and which labels' scores change."),
+    "compile": ("compile_library", "Write a library's canonical form, or its prompts as an encoder's vectors."),
+}
+library = App(name="library", help="The semantic library: check it, show it, compare it, compile it.")
+for _name, (_function, _help) in _LIBRARY.items():
+    library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
+app.command(library)
 
 
 @app.meta.default

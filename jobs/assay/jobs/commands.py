@@ -15,11 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-from cyclopts import Parameter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from assay.jobs import backfill as backfill_job
 from assay.jobs import compact as compact_job
@@ -40,6 +37,7 @@ from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
+from assay.jobs.printed import FLAT, AsJson, print_facts
 from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
@@ -53,11 +51,8 @@ from assay.platform.release import ReleaseSpec, build_release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage
 
-_FLAT = Parameter(name="*")
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
 _SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-token")
-
-AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
 
 
 class PlanCommand(PlanSpec, PlacesSpec):
@@ -94,35 +89,19 @@ def _stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _print(facts: BaseModel, as_json: bool, title: str) -> None:
-    if as_json:
-        print(facts.model_dump_json())
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in facts.model_dump().items():
-        shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
-        shown = "\n".join(map(str, shown)) if isinstance(shown, tuple) else shown
-        is_count = isinstance(shown, int | float) and not isinstance(shown, bool)
-        # As text, not markup: paths are data, and may have brackets.
-        table.add_row(name, Text(f"{shown:,}" if is_count else str(shown)))
-    console = Console()
-    console.print(Text(title, style="bold"))
-    console.print(table)
-
-
-def plan(spec: Annotated[PlanCommand, _FLAT], *, as_json: AsJson = False) -> int:
+def plan(spec: Annotated[PlanCommand, FLAT], *, as_json: AsJson = False) -> int:
     """List a source once and write down what is new: images, bytes, shards, already done."""
     store = Store.attach(Storage(spec.storage), spec.store)
     with Panel(Console(stderr=True), show=not as_json) as panel:
         facts = plan_job.plan(store, spec.source, spec, panel.listed)
-    _print(facts, as_json, "plan")
+    print_facts(facts, as_json, "plan")
     return 0
 
 
-def backfill(spec: Annotated[BackfillSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
     facts = run_backfill(spec, as_json)
-    _print(facts, as_json, "backfill")
+    print_facts(facts, as_json, "backfill")
     return _judged(facts, spec)
 
 
@@ -151,16 +130,16 @@ def _judged(facts: BackfillFacts, spec: BackfillSpec) -> int:
     return 3
 
 
-def status(spec: Annotated[StatusSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def status(spec: Annotated[StatusSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Tell how far a store is."""
-    _print(status_job.status(spec), as_json, "status")
+    print_facts(status_job.status(spec), as_json, "status")
     return 0
 
 
-def verify(spec: Annotated[VerifySpec, _FLAT], *, as_json: AsJson = False) -> int:
+def verify(spec: Annotated[VerifySpec, FLAT], *, as_json: AsJson = False) -> int:
     """Prove from the rows that nothing is missing or doubled, and print the digest; exit 5 when something is."""
     facts = verify_job.verify(spec)
-    _print(facts, as_json, "verify")
+    print_facts(facts, as_json, "verify")
     if facts.damaged:
         print(_mend(spec.store), file=sys.stderr)
     return 0 if facts.sound else 5
@@ -174,22 +153,22 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def compact(spec: Annotated[CompactSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def compact(spec: Annotated[CompactSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Make one file of the many small ones of every complete segment of shards; readers see no difference."""
-    _print(compact_job.compact(spec, _tell), as_json, "compact")
+    print_facts(compact_job.compact(spec, _tell), as_json, "compact")
     return 0
 
 
-def vacuum(spec: Annotated[VacuumSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def vacuum(spec: Annotated[VacuumSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Delete what lies in a store and nobody names: files of killed workers and of before a compaction or a retry."""
-    _print(vacuum_job.vacuum(spec, _tell), as_json, "vacuum" + (" (dry run: nothing was deleted)" * spec.dry_run))
+    print_facts(vacuum_job.vacuum(spec, _tell), as_json, "vacuum" + (" (dry run: nothing was deleted)" * spec.dry_run))
     return 0
 
 
-def repair(spec: Annotated[RepairSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def repair(spec: Annotated[RepairSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Unname committed files that are gone or damaged, so that the same backfill makes them again."""
     facts = repair_job.repair(spec, _tell)
-    _print(facts, as_json, "repair" + (" (dry run: nothing was changed)" * spec.dry_run))
+    print_facts(facts, as_json, "repair" + (" (dry run: nothing was changed)" * spec.dry_run))
     if facts.damaged and spec.dry_run:
         print(_mend(spec.store), file=sys.stderr)
         return 5
@@ -199,29 +178,29 @@ def repair(spec: Annotated[RepairSpec, _FLAT], *, as_json: AsJson = False) -> in
     return 0
 
 
-def report(spec: Annotated[ReportSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def report(spec: Annotated[ReportSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Write the HTML report of a store, and its figures as JSON beside it."""
     facts = report_job.report(spec)
-    _print(facts, as_json, "report")
+    print_facts(facts, as_json, "report")
     return 0
 
 
-def forget(spec: Annotated[ForgetSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def forget(spec: Annotated[ForgetSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Erase what a store knows of a uri or prefix, for good; reports that are out of reach are listed."""
     facts = forget_job.forget(spec, lambda line: print(line, file=sys.stderr))
-    _print(facts, as_json, "forget" + (" (dry run: nothing was erased)" if spec.dry_run else ""))
+    print_facts(facts, as_json, "forget" + (" (dry run: nothing was erased)" if spec.dry_run else ""))
     for report in facts.reports_out_of_reach:
         print(f"out of reach, remove it yourself: {report}", file=sys.stderr)
     return 0
 
 
-def demo(spec: Annotated[DemoSpec, _FLAT] = _DEMO, *, as_json: AsJson = False) -> int:
+def demo(spec: Annotated[DemoSpec, FLAT] = _DEMO, *, as_json: AsJson = False) -> int:
     """Compose a bucket of scenes and photographs on local disk and run the whole job on it."""
     demo_job.demo(spec, run_backfill, Console(stderr=True), as_json=as_json)
     return 0
 
 
-def doctor(spec: Annotated[DoctorSpec, _FLAT] = _DOCTOR, *, as_json: AsJson = False) -> int:
+def doctor(spec: Annotated[DoctorSpec, FLAT] = _DOCTOR, *, as_json: AsJson = False) -> int:
     """Check Ray, CPU and GPU, storage and encoder; exit 5 when something is wrong."""
     findings = doctor_job.examine(spec)
     if as_json:
@@ -242,7 +221,7 @@ class BuildCommand(Spec):
     pretrained: str | None = Field(None, description="pretrained tag of an open_clip name")
 
 
-def build(spec: Annotated[BuildCommand, _FLAT], *, as_json: AsJson = False) -> int:
+def build(spec: Annotated[BuildCommand, FLAT], *, as_json: AsJson = False) -> int:
     """Make a release directory: encoder, library and policies, pinned by one digest."""
     encoder = EncoderSpec(model=spec.encoder, pretrained=spec.pretrained)
     wanted = ReleaseSpec(name=spec.name, encoder=encoder, library=spec.library, policies=spec.policy)

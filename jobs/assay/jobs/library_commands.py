@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from cyclopts import Parameter
 from pydantic import BaseModel, Field
 from rich.console import Console, RenderableType
 
@@ -11,13 +10,10 @@ from assay.jobs.library_check import lint as lint_job
 from assay.jobs.library_compile import CompileSpec
 from assay.jobs.library_compile import compile_library as compile_job
 from assay.jobs.library_page import diff_page, findings_page, shown, tree
+from assay.jobs.printed import FLAT, AsJson
 from assay.platform.library import SemanticLibrary
 from assay.platform.library_diff import compare
 from assay.platform.spec import Spec
-
-_FLAT = Parameter(name="*")
-
-AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
 
 
 class DiffSpec(Spec):
@@ -27,28 +23,28 @@ class DiffSpec(Spec):
     after: str = Field(kw_only=False, description="the newer one")
 
 
-def lint(spec: Annotated[LibraryLintSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def lint(spec: Annotated[LibraryLintSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Say what is wrong or unwise in a library; exit 2 on errors, and on warnings under --strict."""
     facts = lint_job(spec)
     _print(facts, findings_page(facts), as_json)
     return 0 if facts.passes(strict=spec.strict) else 2
 
 
-def show(spec: Annotated[LibraryChoice, _FLAT], *, as_json: AsJson = False) -> int:
+def show(spec: Annotated[LibraryChoice, FLAT], *, as_json: AsJson = False) -> int:
     """Print a library as a tree, with counts."""
     facts = shown(SemanticLibrary.load(library_path(spec.library)))
     _print(facts, tree(facts), as_json)
     return 0
 
 
-def diff(spec: Annotated[DiffSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def diff(spec: Annotated[DiffSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Say what changed from one library to another, and which labels' scores change."""
     facts = compare(*(SemanticLibrary.load(library_path(ref)) for ref in (spec.before, spec.after)))
     _print(facts, diff_page(facts), as_json)
     return 0
 
 
-def compile_(spec: Annotated[CompileSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def compile_library(spec: Annotated[CompileSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Write a library's canonical form, or its prompts as an encoder's vectors; the same twice is the same file."""
     facts = compile_job(spec)
     done = "written" if facts.changed else "unchanged"

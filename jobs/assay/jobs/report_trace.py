@@ -1,4 +1,5 @@
-"""The traces of reports: which files were written where, so that an erasure can find those that name an image.
+"""The traces of reports (and of samples drawn for people): which files were written where, so that an erasure can find
+those that name an image.
 
     STORE/reports/TRACE.json            one report: its files, their digests, and keyed digests of the uris it names
 
@@ -36,12 +37,17 @@ class Trace(BaseModel):
 
 def leave_trace(store: Store, data: ReportData, files: dict[Path, bytes]) -> None:
     """Say in the store which files a report is about to become. Before they are written: no report without a trace."""
+    leave_trace_of(store, _named(data), files)
+
+
+def leave_trace_of(store: Store, uris: Iterable[str], files: dict[Path, bytes]) -> None:
+    """The same for files that name some uris."""
     key = Key.of(store)
     trace = Trace(
         host=socket.gethostname(),
         written=now(),
         files={os.fspath(path.absolute()): hashlib.sha256(content).hexdigest() for path, content in files.items()},
-        uris=tuple(sorted({key.digest(uri).hex() for uri in _named(data)})),
+        uris=tuple(sorted({key.digest(uri).hex() for uri in uris})),
     )
     store.storage.write(store.path(FOLDER, f"{new_run()}.json"), trace.model_dump_json(indent=1).encode())
 

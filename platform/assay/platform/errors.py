@@ -5,6 +5,7 @@
         LibraryError                  a semantic library that does not hold together
         PolicyError                   a policy that names what is not there, or thresholds out of order
         ReleaseError                  a release whose parts are missing, changed or do not fit
+        GoldenError                   a golden set that does not hold together, or does not fit what it is used with
         ManifestError                 a source that cannot be planned: empty, duplicate uris, missing columns
         StoreVersionError             a store this version of Assay must not touch
       StorageError                  object storage said no to the whole job      exit 5
@@ -62,6 +63,10 @@ class PolicyError(SpecError):
 
 class ReleaseError(SpecError):
     """A release whose parts are missing, changed, or do not fit each other."""
+
+
+class GoldenError(SpecError):
+    """A golden set that does not hold together, or does not fit the release it is used with."""
 
 
 class ManifestError(SpecError):

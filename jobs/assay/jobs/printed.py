@@ -1,0 +1,33 @@
+"""How commands print what they found: one JSON object, or a table for people.
+
+Knows facts as fields and values. Does not know what they are of.
+"""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+FLAT = Parameter(name="*")
+"""A Spec's fields are flags of their own."""
+AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
+
+
+def print_facts(facts: BaseModel, as_json: bool, title: str) -> None:
+    """Print facts on stdout."""
+    if as_json:
+        print(facts.model_dump_json())
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.model_dump().items():
+        shown = ", ".join(f"{k} {v:,}" for k, v in value.items()) if isinstance(value, dict) else value
+        shown = "\n".join(map(str, shown)) if isinstance(shown, tuple) else shown
+        is_count = isinstance(shown, int | float) and not isinstance(shown, bool)
+        # As text, not markup: paths are data, and may have brackets.
+        table.add_row(name, Text(f"{shown:,}" if is_count else str(shown)))
+    console = Console()
+    console.print(Text(title, style="bold"))
+    console.print(table)
