@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from assay.jobs.library_pictures import PicturesSpec, lint_pictures, needs_release
 from assay.platform.encoder import Encoder, EncoderSpec, export_encoder, load_encoder
 from assay.platform.errors import SpecError
 from assay.platform.finding import Finding, Severity, order
 from assay.platform.library import SemanticLibrary
 from assay.platform.library_lint import lint_against, lint_words
 from assay.platform.library_text import LibraryText, broken
-from assay.platform.release import Release, bundled_release, resolve_release
+from assay.platform.release import bundled_release, resolve_release
 from assay.platform.scoring import PromptVectors
 from assay.platform.spec import Spec
 from assay.platform.tokens import TokenCounter
@@ -44,7 +45,7 @@ class EncoderChoice(Spec):
     pretrained: str | None = Field(None, description="pretrained tag of an open_clip name")
 
 
-class LibraryLintSpec(EncoderChoice, LibraryChoice):
+class LibraryLintSpec(PicturesSpec, EncoderChoice, LibraryChoice):
     """What to lint, and with what."""
 
     against: str | None = Field(None, description="an older snapshot: what vanished and what moved since")
@@ -59,7 +60,7 @@ class LintFacts(BaseModel):
 
     library: str
     digest: str  # "" when it does not load
-    read: tuple[str, ...]  # words, vectors
+    read: tuple[str, ...]  # words, vectors, golden pictures
     errors: int
     warnings: int
     notes: int
@@ -80,18 +81,23 @@ def lint(spec: LibraryLintSpec) -> LintFacts:
 
     Raises:
         LibraryError: a file is not there or not YAML; an older snapshot that does not load.
+        SpecError: a golden set without a release; both a release and an encoder.
+        GoldenError: a golden set that cannot be read, or pictures of it that cannot be had.
         ReleaseError: no such release or encoder.
     """
     path = library_path(spec.library)
     older = SemanticLibrary.load(library_path(spec.against)) if spec.against is not None else None
+    if spec.golden is not None and spec.release is None:
+        raise needs_release(spec)
     encoder = chosen_encoder(spec)
     if found := broken(path):
         return _facts(str(path), "", ("words",), found)
     text = LibraryText.read(path)
     found = list(lint_words(text, encoder if isinstance(encoder, TokenCounter) else None))
     found += lint_against(text, older) if older is not None else ()
-    found += _with_encoder(text, older, encoder, spec.limits) if encoder is not None else ()
-    read = ("words", *(("vectors",) if encoder is not None else ()))
+    found += _with_encoder(spec, text, older, encoder) if encoder is not None else ()
+    given = {"words": True, "vectors": encoder is not None, "golden pictures": spec.golden is not None}
+    read = tuple(name for name, is_given in given.items() if is_given)
     return _facts(str(path), text.library.digest, read, found)
 
 
@@ -103,7 +109,7 @@ def chosen_encoder(choice: EncoderChoice) -> Encoder | None:
         ReleaseError: there is no such one.
     """
     if choice.encoder is None:
-        return None if choice.release is None else _encoder_of(resolve_release(choice.release))
+        return None if choice.release is None else resolve_release(choice.release).encoder()
     if choice.release is not None:
         why = f"release {choice.release!r} and encoder {choice.encoder!r}"
         raise SpecError("two encoders are named", where="--release, --encoder", why=why, fix="name one of the two")
@@ -112,17 +118,15 @@ def chosen_encoder(choice: EncoderChoice) -> Encoder | None:
         return load_encoder(Path(aside))
 
 
-def _encoder_of(release: Release) -> Encoder:
-    return release.encoder()
-
-
 def _with_encoder(
-    text: LibraryText, older: SemanticLibrary | None, encoder: Encoder, limits: VectorLimits
+    spec: LibraryLintSpec, text: LibraryText, older: SemanticLibrary | None, encoder: Encoder
 ) -> list[Finding]:
     vectors = PromptVectors.compile(text.library, encoder)
-    found = list(lint_vectors(text, vectors, encoder, limits))
+    found = list(lint_vectors(text, vectors, encoder, spec.limits))
     if older is not None:
-        found += lint_drift(text, vectors, PromptVectors.compile(older, encoder), limits)
+        found += lint_drift(text, vectors, PromptVectors.compile(older, encoder), spec.limits)
+    if spec.release is not None:
+        found += lint_pictures(spec, text, resolve_release(spec.release), vectors)
     return found
 
 

@@ -186,6 +186,12 @@ _VECTOR = (
 )
 _PICTURE = (
     Rule(
+        "exemplar-gone",
+        _W,
+        "a confirmed case that cannot be had checks nothing",
+        "mend the uri, or take it out",
+    ),
+    Rule(
         "weak-on-exemplars",
         _W,
         "the concept's scores do not order its own confirmed cases before its counter-examples",

@@ -208,7 +208,7 @@ def _crosswalks(text: LibraryText) -> Iterator[Finding]:
 
 def _evidence_leaks(text: LibraryText) -> Iterator[Finding]:
     for key, label in text.library.labels.items():
-        shown = [above for above, one in text.above(key) if not one.no_evidence]
+        shown = [above for above, one in text.above(key) if above in text.library.labels and not one.no_evidence]
         if label.no_evidence and shown:
             what = f"label {key!r} has no_evidence, and label {shown[0]!r} above it has not"
             yield text.finding("evidence-leak", key, what, text.line(key, "no_evidence"))

@@ -172,6 +172,11 @@ class Scorer:
                 best[start:stop, column] = members[at]
         return Scores(found, best)
 
+    def score_concepts(self, embeddings: Embeddings) -> Floats:
+        """Score embeddings[n, dim] for every concept, [n, concepts]: what a label's score is the greatest of."""
+        parts = [self._concept_scores(tile @ self._matrix) for _, tile in _tiles(embeddings)]
+        return np.concatenate([np.empty((0, len(self.concepts)), np.float32), *parts])
+
     def evidence(self, embeddings: Embeddings, concepts: npt.NDArray[np.int16]) -> tuple[Ids, Ids]:
         """For each embedding and one of its concepts: the nearest phrase for it, and the nearest against it.
 
