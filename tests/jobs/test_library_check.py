@@ -1,6 +1,5 @@
 """Lint with an encoder, with exemplars and with a golden set, on real files."""
 
-import datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +28,9 @@ categories:
 """The hash encoder gives a phrase that is a colour's name the vector of a picture in that colour."""
 
 
+NO_EXEMPLARS = (", exemplars: {positive: [RED], negative: [CYAN]}", "")
+
+
 @pytest.fixture
 def painted(tmp_path: Path) -> dict[str, str]:
     """Uris of one picture of each colour."""
@@ -38,10 +40,11 @@ def painted(tmp_path: Path) -> dict[str, str]:
 
 
 def library(folder: Path, painted: dict[str, str], *changes: tuple[str, str]) -> str:
-    text = COLOURED.replace("RED", painted["red"]).replace("CYAN", painted["cyan"])
+    text = COLOURED
     for written, planted in changes:
         assert written in text
         text = text.replace(written, planted)
+    text = text.replace("RED", painted["red"]).replace("CYAN", painted["cyan"])
     (folder / "coloured.yaml").write_text(text, encoding="utf-8")
     return str(folder / "coloured.yaml")
 
@@ -49,17 +52,13 @@ def library(folder: Path, painted: dict[str, str], *changes: tuple[str, str]) ->
 def golden(folder: Path, painted: dict[str, str], present: set[str]) -> Path:
     """Each picture, many times under other names: a golden set has one row per image."""
     rows = []
-    for colour, uri in painted.items():
+    for colour in painted:
         for copy in range(12):
             path = folder / f"{colour}-{copy}.png"
             path.write_bytes((folder / f"{colour}.png").read_bytes())
             truth = Truth.PRESENT if colour in present else Truth.ABSENT
-            time = datetime.datetime(2026, 11, 23, tzinfo=datetime.UTC)
-            rows.append(
-                GoldenRow(
-                    uri=uri.replace(f"{colour}.png", path.name), labels={"warm": truth}, reviewer="Mei", time=time
-                )
-            )
+            said = {"labels": {"warm": truth}, "reviewer": "Mei", "time": "2026-11-23T12:00:00Z"}
+            rows.append(GoldenRow.model_validate({"uri": path.as_uri(), **said}))
     GoldenSet.of(Reviews(tuple(rows))).write(folder / "golden.parquet")
     return folder / "golden.parquet"
 
@@ -71,14 +70,14 @@ def rules(spec: LibraryLintSpec) -> list[tuple[str, str, int]]:
 def test_exemplars_are_fetched_decoded_and_scored(tmp_path: Path, painted: dict[str, str], release_dir: Path) -> None:
     release = str(release_dir)
     assert rules(LibraryLintSpec(library=library(tmp_path, painted), release=release)) == []
-    swapped = library(tmp_path, painted, ("positive:", "other:"), ("negative:", "positive:"), ("other:", "negative:"))
+    swapped = library(tmp_path, painted, ("[RED], negative: [CYAN]", "[CYAN], negative: [RED]"))
     assert rules(LibraryLintSpec(library=swapped, release=release)) == [("weak-on-exemplars", "red", 11)]
-    gone = library(tmp_path, painted, ("cyan.png", "nowhere.png"))
+    gone = library(tmp_path, painted, ("CYAN", "file:///nowhere.png"))
     assert rules(LibraryLintSpec(library=gone, release=release)) == [("exemplar-gone", "red", 11)]
 
 
 def test_a_golden_set_shows_what_words_cannot(tmp_path: Path, painted: dict[str, str], release_dir: Path) -> None:
-    here, release = library(tmp_path, painted), str(release_dir)
+    here, release = library(tmp_path, painted, NO_EXEMPLARS), str(release_dir)
     right = golden(tmp_path, painted, {"red", "yellow"})
     assert rules(LibraryLintSpec(library=here, release=release, golden=right)) == []
     wrong = golden(tmp_path, painted, {"blue", "green", "cyan"})
@@ -93,7 +92,7 @@ def test_a_golden_set_shows_what_words_cannot(tmp_path: Path, painted: dict[str,
 def test_golden_pictures_that_are_gone_stop_it_or_are_left_out(
     tmp_path: Path, painted: dict[str, str], release_dir: Path
 ) -> None:
-    here, release = library(tmp_path, painted), str(release_dir)
+    here, release = library(tmp_path, painted, NO_EXEMPLARS), str(release_dir)
     right = golden(tmp_path, painted, {"red", "yellow"})
     (tmp_path / "red-0.png").unlink()
     spec = LibraryLintSpec(library=here, release=release, golden=right)

@@ -1,4 +1,6 @@
-from rich.console import Console
+import io
+
+from rich.console import Console, RenderableType
 
 from assay.jobs.library_page import diff_page, shown, tree
 from assay.platform.library import SemanticLibrary
@@ -6,10 +8,10 @@ from assay.platform.library_diff import compare
 from tests.platform.clean_library import CLEAN
 
 
-def printed(page: object) -> str:
-    console = Console(width=200, record=True, quiet=True)
-    console.print(page)
-    return console.export_text()
+def printed(page: RenderableType) -> str:
+    out = io.StringIO()
+    Console(file=out, width=200).print(page)
+    return out.getvalue()
 
 
 def test_child_labels_stand_under_their_parents_and_nothing_is_lost() -> None:

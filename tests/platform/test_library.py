@@ -179,7 +179,7 @@ def test_translation_changes_nothing_in_structure(name: str) -> None:
     library = SemanticLibrary.load(bundled_release().parent / name / "library.yaml")
     raw = json.loads(library.canonical())
 
-    def translated(value: object) -> object:
+    def translated(value: Any) -> Any:
         if not isinstance(value, dict):
             return value
         spoken = {key: translated(item) for key, item in value.items()}

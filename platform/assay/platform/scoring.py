@@ -34,7 +34,8 @@ import safetensors.numpy
 
 from assay.platform.encoder import Encoder
 from assay.platform.errors import ReleaseError
-from assay.platform.library import Phrases, SemanticLibrary
+from assay.platform.library import SemanticLibrary
+from assay.platform.phrases import Phrases
 
 SCORING_VERSION = 1
 MAX_TEMPERATURE = 300.0
