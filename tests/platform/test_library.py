@@ -143,8 +143,63 @@ def test_canonical_form_loads_again() -> None:
     assert SemanticLibrary.model_validate(json.loads(library.canonical())).digest == library.digest
 
 
+EXEMPLARS = SMALL.replace("bow: {", "bow: {exemplars: [s3://b/2, s3://b/1], ")
+
+
+def test_exemplars_of_both_kinds() -> None:
+    both = EXEMPLARS.replace("[s3://b/2, s3://b/1]", "{positive: [s3://b/1], negative: [s3://b/3]}")
+    exemplars = SemanticLibrary.load(both).concepts["bow"][1].exemplars
+    assert (exemplars.positive, exemplars.negative) == (("s3://b/1",), ("s3://b/3",))
+
+
+def test_a_plain_list_of_exemplars_is_positive_and_keeps_its_digest() -> None:
+    plain = SemanticLibrary.load(EXEMPLARS)
+    assert plain.concepts["bow"][1].exemplars.positive == ("s3://b/2", "s3://b/1")
+    assert plain.digest[:12] == "fabf59961950"  # as it was before exemplars had negatives
+    said = SemanticLibrary.load(EXEMPLARS.replace("[s3://b/2, s3://b/1]", "{positive: [s3://b/1, s3://b/2]}"))
+    assert said.digest == plain.digest
+    negative = EXEMPLARS.replace("[s3://b/2, s3://b/1]", "{positive: [s3://b/1, s3://b/2], negative: [s3://b/3]}")
+    assert SemanticLibrary.load(negative).digest != plain.digest
+
+
+@pytest.mark.parametrize("field", ["owner: Mei", "provenance: a case", "date: 2026-11-23"])
+def test_what_came_later_counts_once_it_is_said(field: str) -> None:
+    said = SemanticLibrary.load(SMALL.replace("bow: {", f"bow: {{{field}, "))
+    assert said.digest != SemanticLibrary.load(SMALL).digest
+    assert SemanticLibrary.model_validate(json.loads(said.canonical())).digest == said.digest
+
+
+def test_statuses_know_retired_labels_too() -> None:
+    library = SemanticLibrary.load(SMALL.replace("parent: weapons", "parent: weapons\n        status: retired"))
+    assert library.statuses == {"firearms": "retired", "weapons": "active"}
+
+
+@pytest.mark.parametrize("name", ["starter", "production"])
+def test_translation_changes_nothing_in_structure(name: str) -> None:
+    library = SemanticLibrary.load(bundled_release().parent / name / "library.yaml")
+    raw = json.loads(library.canonical())
+
+    def translated(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        spoken = {key: translated(item) for key, item in value.items()}
+        if "zh" in spoken:
+            spoken |= {"ja": [f"{text}だ" for text in spoken.pop("zh")], "de": [f"{text}e" for text in spoken["en"]]}
+        return spoken
+
+    other = SemanticLibrary.load(json.dumps(translated(raw), ensure_ascii=False) + "\n")
+    assert set(other.background) == {"en", "ja", "de"}
+    assert (list(other.labels), list(other.concepts)) == (list(library.labels), list(library.concepts))
+    assert (other.subtrees, other.statuses) == (library.subtrees, library.statuses)
+    assert {key: owner for key, (owner, _) in other.concepts.items()} == {
+        key: owner for key, (owner, _) in library.concepts.items()
+    }
+
+
 def test_starter_library() -> None:
     library = SemanticLibrary.load(bundled_release() / "library.yaml")
+    # The bundled release, and every store it judged, names this snapshot.
+    assert library.digest == "4a57c2f2ff67cfa7af5bd2e2fcd4e1bdc09deb794d1f1a751215c90a0ff60ad2"
     assert len(library.labels) >= 10
     assert sum(any(names for _, names in label.crosswalk) for label in library.labels.values()) >= 10
     assert all(set(concept.prompts) == {"en", "zh"} for _, concept in library.concepts.values())

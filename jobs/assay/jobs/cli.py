@@ -67,6 +67,17 @@ for _name, (_function, _help) in _GOLDEN.items():
     golden.command(f"assay.jobs.golden_commands:{_function}", name=_name, help=_help)
 app.command(golden)
 
+_LIBRARY = {
+    "lint": ("lint", "Say what is wrong or unwise in a library; exit 2 on errors."),
+    "show": ("show", "Print a library as a tree, with counts."),
+    "diff": ("diff", "Say what changed between two libraries, and which labels' scores change."),
+    "compile": ("compile_library", "Write a library's canonical form, or its prompts as an encoder's vectors."),
+}
+library = App(name="library", help="The semantic library: check it, show it, compare it, compile it.")
+for _name, (_function, _help) in _LIBRARY.items():
+    library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
+app.command(library)
+
 
 @app.meta.default
 def _with_config(

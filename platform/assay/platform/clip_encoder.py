@@ -92,6 +92,17 @@ class ClipEncoder:
                 found[start : start + len(part)] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
         return found
 
+    @property
+    def context_length(self) -> int:
+        """Tokens of a phrase that the text tower reads."""
+        return int(self._tokenizer.context_length)
+
+    def count_tokens(self, texts: list[str]) -> list[int]:
+        """Tokens of each phrase with the marks of beginning and end, also of those that are too long to be read."""
+        if isinstance(self._tokenizer, SimpleTokenizer):
+            return [len(self._tokenizer.encode(text)) + 2 for text in texts]
+        return [len(self._tokenizer.tokenizer(text)["input_ids"]) for text in texts]
+
     @torch.inference_mode()
     def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """One pass on the device: uint8[micro-batch, size, size, 3] there to float16[micro-batch, dim] there."""

@@ -10,28 +10,35 @@ and order do not matter.
           weapons:
             counter_prompts: {en: [water pistol, scissors]}
             concepts:
-              firearm: {prompts: {en: [a handgun, a rifle], zh: [手枪]}}
+              firearm:
+                prompts: {en: [a handgun, a rifle], zh: [手枪]}
+                exemplars: {positive: ["s3://cases/1.jpg"], negative: ["s3://cases/2.jpg"]}
+
+What must hold across it is in `library_tree.py`; the whole format is told in infra/docs/library.md.
 """
 
 import datetime
 import hashlib
 import json
 import re
-import unicodedata
-from collections.abc import Iterator
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
 
-from assay.platform.document import Document, Loc, Problem, did_you_mean
+from assay.platform.document import Document, Problem
 from assay.platform.errors import LibraryError
-
-ENGLISH = "en"
-MAX_PHRASE = 300
-"""Characters in one phrase. Text towers read far fewer tokens; a longer phrase is a mistake."""
+from assay.platform.library_tree import LibraryTree
+from assay.platform.phrases import Phrases
 
 
 class Status(StrEnum):
@@ -48,44 +55,64 @@ def _slug(text: str) -> str:
     return text
 
 
-def _language(text: str) -> str:
-    if not re.fullmatch(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*", text):
-        raise ValueError(f"{text!r} is not a language tag such as en, zh or pt-BR")
-    return text
-
-
-def _phrase(text: str) -> str:
-    normal = " ".join(unicodedata.normalize("NFC", text).split())
-    if not normal:
-        raise ValueError("an empty phrase")
-    if len(normal) > MAX_PHRASE:
-        raise ValueError(f"a phrase of {len(normal)} characters; at most {MAX_PHRASE}")
-    return normal
-
-
 Slug = Annotated[str, AfterValidator(_slug)]
-Language = Annotated[str, AfterValidator(_language)]
-Phrase = Annotated[str, AfterValidator(_phrase)]
-Phrases = dict[Language, tuple[Phrase, ...]]
-"""Phrases by language. Their order carries no meaning."""
+Uri = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
-class Crosswalk(BaseModel, frozen=True, extra="forbid"):
-    """A label's names in other taxonomies, for comparison and export."""
+class _Grown(BaseModel, frozen=True, extra="forbid"):
+    """A part that got more fields after libraries were published. While empty those are left out of what is written,
+    so that a library which does not use them keeps its digest."""
+
+    later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in write(self).items() if value or name not in self.later}
+
+
+class Crosswalk(_Grown, frozen=True):
+    """A label's names in other taxonomies (`taxonomies.py` lists them), for comparison and export."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"azure", "llavaguard", "dsa"})
 
     rekognition: tuple[str, ...] = ()  # moderation labels, version 7
     openai: tuple[str, ...] = ()  # omni-moderation categories
     unsafebench: tuple[str, ...] = ()
+    azure: tuple[str, ...] = ()  # AI Content Safety categories
+    llavaguard: tuple[str, ...] = ()  # O1 to O9
+    dsa: tuple[str, ...] = ()  # categories of EU statements of reasons
 
 
-class Concept(BaseModel, frozen=True, extra="forbid"):
+class Exemplars(BaseModel, frozen=True, extra="forbid"):
+    """Uris of confirmed cases: pictures that show a concept, and pictures mistaken for it. A plain list is positive."""
+
+    positive: tuple[Uri, ...] = ()
+    negative: tuple[Uri, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_list(cls, value: object) -> object:
+        return {"positive": value} if isinstance(value, list) else value
+
+    @model_serializer(mode="wrap")
+    def _shortest(self, write: SerializerFunctionWrapHandler) -> object:
+        # Without negatives as the plain list it once was: the digest of such libraries stays.
+        return write(self) if self.negative else list(self.positive)
+
+
+class Concept(_Grown, frozen=True):
     """One thing that can be seen."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"owner", "provenance", "date"})
 
     description: str = ""
     status: Status = Status.ACTIVE
+    owner: str = ""
+    provenance: str = ""
+    date: datetime.date | None = None
     prompts: Phrases
     counter_prompts: Phrases = {}
-    exemplars: tuple[str, ...] = ()  # uris of example images; kept, not used yet
+    exemplars: Exemplars = Exemplars()
 
 
 class Label(BaseModel, frozen=True, extra="forbid"):
@@ -125,12 +152,28 @@ class SemanticLibrary(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def load(cls, source: Path | str) -> "SemanticLibrary":
         """Read a library from a file, or from its text; every problem found is in the one error raised."""
-        document = Document.read(source, LibraryError)
-        library, problems = document.parse(cls)
-        problems = [*document.problems, *problems, *_Tree(document).problems()]
-        if problems or library is None:
+        document, library, problems = cls.examine(source)
+        if library is None:
             document.refuse(problems, fix="mend the lines named, then load the library again")
         return library
+
+    @classmethod
+    def examine(cls, source: Path | str) -> "Examined":
+        """Read a library and say what is wrong with it; the library only where nothing is.
+
+        Raises:
+            LibraryError: no such file, or not YAML.
+        """
+        document = Document.read(source, LibraryError)
+        library, problems = document.parse(cls)
+        problems = sorted({*document.problems, *problems, *LibraryTree(document).problems()})
+        return Examined(document, None if problems else library, problems)
+
+    @cached_property
+    def statuses(self) -> dict[str, Status]:
+        """The status of every label, scored or not, by id in sorted order."""
+        found = {key: label.status for shelf in self.categories.values() for key, label in shelf.labels.items()}
+        return dict(sorted(found.items()))
 
     @cached_property
     def labels(self) -> dict[str, Label]:
@@ -162,14 +205,17 @@ class SemanticLibrary(BaseModel, frozen=True, extra="forbid"):
 
     def canonical(self) -> str:
         """The library as one line of JSON that two equal libraries share."""
-        return json.dumps(
-            _sorted(self.model_dump(mode="json")), sort_keys=True, ensure_ascii=False, separators=(",", ":")
-        )
+        return json.dumps(canonical_form(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @cached_property
     def digest(self) -> str:
         """sha256 of the canonical form."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+def canonical_form(part: BaseModel) -> dict[str, Any]:
+    """A library, or a part of one, as plain values that are equal when it says the same."""
+    return {name: _sorted(value) for name, value in part.model_dump(mode="json").items()}
 
 
 def _sorted(value: object) -> object:
@@ -179,111 +225,9 @@ def _sorted(value: object) -> object:
     return sorted(value) if isinstance(value, list) else value
 
 
-class _Tree:
-    """What must hold across a library. Works on the raw document, so that a broken part hides no other
-    fault."""
+class Examined(NamedTuple):
+    """A library as it was read: its document, itself if it holds together, and what is wrong if not."""
 
-    def __init__(self, document: Document) -> None:
-        self._at = document.line
-        self._root = _mapping(document.value)
-        self._labels: dict[str, Loc] = {}
-        self._raw: dict[str, dict[str, object]] = {}
-        for category, shelf in _mapping(self._root.get("categories")).items():
-            for label, body in _mapping(_mapping(shelf).get("labels")).items():
-                self._labels.setdefault(label, ("categories", category, "labels", label))
-                self._raw.setdefault(label, _mapping(body))
-
-    def problems(self) -> Iterator[Problem]:
-        yield from self._ids()
-        yield from self._parents()
-        yield from self._lists("background", ("background",), self._root.get("background"), True)
-        for label, loc in self._labels.items():
-            yield from self._label(label, loc)
-
-    def _ids(self) -> Iterator[Problem]:
-        first: dict[str, int] = {}
-        for category, shelf in _mapping(self._root.get("categories")).items():
-            at: Loc = ("categories", category)
-            places: list[tuple[str, Loc]] = [(category, at)]
-            for label, body in _mapping(_mapping(shelf).get("labels")).items():
-                places.append((label, (*at, "labels", label)))
-                below = _mapping(_mapping(body).get("concepts"))
-                places += [(key, (*at, "labels", label, "concepts", key)) for key in below]
-            for key, loc in places:
-                line = self._at(loc)
-                if first.setdefault(key, line) != line:
-                    yield Problem(line, f"id {key!r} is used twice; first on line {first[key]}")
-
-    def _parents(self) -> Iterator[Problem]:
-        parent_of = {label: body["parent"] for label, body in self._raw.items() if isinstance(body.get("parent"), str)}
-        for label, parent in parent_of.items():
-            line = self._at((*self._labels[label], "parent"))
-            if parent not in self._labels:
-                near = did_you_mean(str(parent), self._labels)
-                yield Problem(line, f"label {label!r} has an unknown parent {parent!r}{near}")
-            chain = [label]
-            while (above := parent_of.get(chain[-1])) is not None and str(above) not in chain:
-                chain.append(str(above))
-            if above == label and label == min(chain):
-                yield Problem(line, f"labels are each other's parents: {' -> '.join([*chain, label])}")
-
-    def _label(self, label: str, loc: Loc) -> Iterator[Problem]:
-        body, name = self._raw[label], f"label {label!r}"
-        concepts = _mapping(body.get("concepts"))
-        children = [other for other in self._raw.values() if other.get("parent") == label]
-        below = [*children, *map(_mapping, concepts.values())]
-        if _is_active(body) and not any(map(_is_active, below)):
-            text = f"{name} has no active concepts and no active child labels: nothing could score for it"
-            yield Problem(self._at(loc), text)
-        if concepts and not _mapping(body.get("counter_prompts")):
-            yield Problem(self._at(loc), f"{name} needs counter_prompts: the harmless things it could be mistaken for")
-        counter = (*loc, "counter_prompts")
-        yield from self._lists(f"counter-prompts of {name}", counter, body.get("counter_prompts"), False)
-        against = _words(body.get("counter_prompts"))
-        for concept, raw in concepts.items():
-            yield from self._concept(concept, (*loc, "concepts", concept), _mapping(raw), against)
-
-    def _concept(self, concept: str, loc: Loc, body: dict[str, object], against: set[str]) -> Iterator[Problem]:
-        name = f"concept {concept!r}"
-        if "prompts" in body:
-            yield from self._lists(f"prompts of {name}", (*loc, "prompts"), body["prompts"], True)
-        counter = body.get("counter_prompts")
-        yield from self._lists(f"counter-prompts of {name}", (*loc, "counter_prompts"), counter, False)
-        for language, phrases in _mapping(body.get("prompts")).items():
-            for position, phrase in enumerate(_items(phrases)):
-                if isinstance(phrase, str) and _key(phrase) in against | _words(counter):
-                    line = self._at((*loc, "prompts", language, position))
-                    yield Problem(line, f"{phrase!r} is both a prompt and a counter-prompt of {name}")
-
-    def _lists(self, name: str, loc: Loc, value: object, required: bool) -> Iterator[Problem]:
-        languages = _mapping(value)
-        if (required or languages) and ENGLISH not in languages:
-            yield Problem(self._at(loc), f"{name} lack English (en)")
-        for language, phrases in languages.items():
-            if isinstance(phrases, list) and not phrases:
-                yield Problem(self._at((*loc, language)), f"{name} have an empty list for {language!r}")
-            seen: set[str] = set()
-            for position, phrase in enumerate(_items(phrases)):
-                if isinstance(phrase, str) and _key(phrase) in seen:
-                    yield Problem(self._at((*loc, language, position)), f"{phrase!r} is said twice in the {name}")
-                seen.add(_key(str(phrase)))
-
-
-def _mapping(value: object) -> dict[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_active(body: dict[str, object]) -> bool:
-    return body.get("status", Status.ACTIVE) == Status.ACTIVE
-
-
-def _items(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
-
-
-def _key(phrase: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", phrase).casefold().split())
-
-
-def _words(phrases: object) -> set[str]:
-    return {_key(one) for some in _mapping(phrases).values() for one in _items(some) if isinstance(one, str)}
+    document: Document
+    library: SemanticLibrary | None
+    problems: list[Problem]

@@ -34,7 +34,8 @@ import safetensors.numpy
 
 from assay.platform.encoder import Encoder
 from assay.platform.errors import ReleaseError
-from assay.platform.library import Phrases, SemanticLibrary
+from assay.platform.library import SemanticLibrary
+from assay.platform.phrases import Phrases
 
 SCORING_VERSION = 1
 MAX_TEMPERATURE = 300.0
@@ -171,6 +172,11 @@ class Scorer:
                 found[start:stop, column] = part[np.arange(len(part)), at]
                 best[start:stop, column] = members[at]
         return Scores(found, best)
+
+    def score_concepts(self, embeddings: Embeddings) -> Floats:
+        """Score embeddings[n, dim] for every concept, [n, concepts]: what a label's score is the greatest of."""
+        parts = [self._concept_scores(tile @ self._matrix) for _, tile in _tiles(embeddings)]
+        return np.concatenate([np.empty((0, len(self.concepts)), np.float32), *parts])
 
     def evidence(self, embeddings: Embeddings, concepts: npt.NDArray[np.int16]) -> tuple[Ids, Ids]:
         """For each embedding and one of its concepts: the nearest phrase for it, and the nearest against it.
