@@ -1,6 +1,6 @@
 """An encoder's second image tower, for CPUs: which encoders get one, which files it is, and what its card says.
 
-The network lies in OpenVINO's form (IR): its layers in `image_tower.xml`; its weights are in open_clip's own file, found
+The network is in OpenVINO's form (IR): its layers in `image_tower.xml`; its weights in open_clip's own file, found
 by place and length; the few constants that are not there, in `image_tower.bin`. The card, `image_tower.json`, says what
 it was made from and what else there is to know of an encoder to judge pictures with it. Knows no torch and no OpenVINO:
 whoever builds or copies an encoder without them can tell whether the tower is its own.
