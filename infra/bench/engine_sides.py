@@ -87,7 +87,8 @@ class Product(Engine):
     def prepare(self) -> Encode:
         """Loaded."""
         encoder: Any = self.release.encoder("cpu")  # Any: another micro-batch is no part of its protocol
-        encoder._micro_batch = self.batch
+        if "_micro_batch" in vars(encoder):  # with OpenVINO it has one height, compiled in
+            encoder._micro_batch = self.batch
         encode: Encode = encoder.encode_images
         return encode
 

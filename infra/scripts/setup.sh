@@ -9,6 +9,6 @@ if ! command -v uv >/dev/null; then
 fi
 [ -x "$venv/bin/python" ] || uv venv --quiet --python "$("$python" -c 'import sys; print(sys.executable)')" "$venv"
 export VIRTUAL_ENV="$PWD/$venv"
-echo "setup: installing the locked packages (about 6.5 GB unpacked; CUDA builds run on CPU and GPU alike)"
+echo "setup: installing the locked packages (about 6.7 GB unpacked; CUDA builds run on CPU and GPU alike)"
 uv pip install --quiet --require-hashes -r requirements.lock
 uv pip install --quiet --no-deps -e .

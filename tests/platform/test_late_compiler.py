@@ -14,8 +14,8 @@ from assay.platform.late_compiler import defer_compiler
 ENCODES = """
 import sys
 import numpy as np
-from assay.platform.encoder import BUNDLED_ENCODER, load_encoder
-encoder = load_encoder(BUNDLED_ENCODER, device="cpu", files={"weights": "known"})
+from assay.platform.encoder import BUNDLED_ENCODER, load_clip
+encoder = load_clip(BUNDLED_ENCODER, "digest", "fp32", "cpu")
 size = encoder.preprocess.size
 assert np.isfinite(encoder.encode_images(np.zeros((1, size, size, 3), np.uint8))).all()
 assert np.isfinite(encoder.encode_texts(["a pistol"])).all()

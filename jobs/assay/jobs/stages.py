@@ -140,7 +140,7 @@ class JudgeStage:
         self.spec = spec
         self.storage = Storage(spec.storage)
         release = fetch_release(self.storage, spec.store, spec.release)
-        # Ray sets one OpenMP thread per actor; torch, not loaded yet, reads this when it is.
+        # Ray sets one OpenMP thread per actor; torch or OpenVINO, not loaded yet, goes by this when it is.
         os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         self.moderator = Moderator(release, spec.policy, spec.device)
         if spec.encodes:

@@ -1,4 +1,4 @@
-"""The encoder with a network: open_clip from a directory. Beside its `device_feed.py` the only file that imports torch.
+"""The encoder with a network: open_clip from a directory, run by torch.
 
 Knows open_clip's directories, precision and devices. Knows no library, no score, no release. Loading never
 touches the network: only local-dir is opened, only safetensors are read (a pickle runs code), and
@@ -7,7 +7,6 @@ a model's usual name into a directory.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import safetensors.torch
 import torch
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
+from assay.platform.cuda_driver import note_of_gpu
 from assay.platform.device_feed import DeviceFeed
 from assay.platform.document import did_you_mean
 from assay.platform.encoder import (
@@ -26,15 +26,18 @@ from assay.platform.encoder import (
     Pixels,
     Precision,
     TextVectors,
+    check_finite,
+    check_pixels,
+    refuse_pickles,
 )
 from assay.platform.errors import ReleaseError, SpecError
+from assay.platform.image_tower import ImageTower
 from assay.platform.views import Preprocess
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 BPE_FILE = "bpe.txt.gz"
 
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib")
 _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _MICRO_BATCH = {"cpu": 8, "cuda": 64}
 """Images per forward pass. Fixed, and the last pass is padded: another height may choose other kernels and
@@ -45,7 +48,15 @@ online is cheap."""
 class ClipEncoder:
     """An open_clip model with its tokenizer. Has the shape of `Encoder`."""
 
-    def __init__(self, directory: Path, digest: str, precision: Precision = "fp32", device: str = "auto") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        digest: str,
+        precision: Precision = "fp32",
+        device: str = "auto",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """`notes`: what it shall say beside its own."""
         config = _read_config(directory)
         self.digest = digest
         self.device = _device(device)
@@ -54,31 +65,22 @@ class ClipEncoder:
         self._tokenizer = _load_tokenizer(directory, config)
         self._micro_batch = _MICRO_BATCH.get(self.device.type, 8)
         self.calls_at_once = 2 if self.device.type == "cuda" else 1
-        self.notes = (*_note_of_gpu(device, self.device), *_note_of_bf16(self.device, precision))
+        self.notes = (*notes, *note_of_gpu(device, self.device.type), *_note_of_bf16(self.device, precision))
         visual = config["model_cfg"]["vision_cfg"]
         convolutional = "timm_model_name" in visual or isinstance(visual.get("layers"), list)
-        self._layout = torch.channels_last if convolutional else torch.contiguous_format
-        self._model.visual.to(memory_format=self._layout)
+        layout = torch.channels_last if convolutional else torch.contiguous_format
+        self._model.visual.to(memory_format=layout)
         self.dim = int(config["model_cfg"]["embed_dim"])
         self.logit_scale = float(self._model.logit_scale.detach().float().exp())
         self.preprocess = _preprocess(directory, config, self._model)
-        self._mean = 255 * torch.tensor(self.preprocess.mean, device=self.device).view(1, 3, 1, 1)
-        self._std = 255 * torch.tensor(self.preprocess.std, device=self.device).view(1, 3, 1, 1)
+        self.tower = ImageTower(self._model, self.preprocess, self.dtype, layout)
         self._feed = DeviceFeed(self.dim, self.device, self._embed)
 
     def encode_images(self, pixels: Pixels) -> Embeddings:
         """Embed pixels[n, size, size, 3]."""
-        size = self.preprocess.size
-        if pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
-            raise ValueError(f"pixels are {pixels.dtype}{pixels.shape}, not uint8[n, {size}, {size}, 3]")
+        check_pixels(pixels, self.preprocess.size)
         found = self._feed.run(pixels, self._micro_batch)
-        if not np.isfinite(found).all():
-            raise ReleaseError(
-                "the encoder made embeddings that are not numbers",
-                where=str(self.device),
-                why=f"overflow in {self.dtype}, or damaged weights",
-                fix="use precision fp32; if that does not help, export the encoder again",
-            )
+        check_finite(found, str(self.device), f"overflow in {self.dtype}, or damaged weights")
         return found
 
     def encode_texts(self, texts: list[str]) -> TextVectors:
@@ -106,10 +108,7 @@ class ClipEncoder:
     @torch.inference_mode()
     def _embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """One pass on the device: uint8[micro-batch, size, size, 3] there to float16[micro-batch, dim] there."""
-        # NHWC seen as NCHW is already channels_last.
-        images = pixels.permute(0, 3, 1, 2).float()
-        images = ((images - self._mean) / self._std).to(self.dtype, memory_format=self._layout)
-        vectors = torch.nn.functional.normalize(self._model.encode_image(images).float(), dim=-1)
+        vectors: torch.Tensor = self.tower(pixels)
         return vectors.to(torch.float16)
 
 
@@ -171,10 +170,7 @@ def _read_config(directory: Path) -> dict[str, Any]:
     """The directory's configuration, once nothing in the directory speaks against loading it."""
     if not directory.is_dir():
         raise _refusal(directory, "no encoder here", "not a directory", "check the path")
-    pickles = sorted(path.name for path in directory.rglob("*") if path.suffix.lower() in _PICKLES)
-    if pickles:
-        why = f"{', '.join(pickles)}: such files can run code when they are opened"
-        raise _refusal(directory, "only safetensors weights are loaded", why, "convert them, and remove the old files")
+    refuse_pickles(directory)
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (directory / name).is_file():
             raise _refusal(directory, f"the encoder has no {name}", "the file is missing", "export the encoder again")
@@ -239,13 +235,6 @@ def _device(name: str) -> torch.device:
             "no GPU here", where=f"device {name}", why="torch sees no CUDA device", fix="use device auto"
         )
     return torch.device(name)
-
-
-def _note_of_gpu(asked: str, device: torch.device) -> tuple[str, ...]:
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")  # torch obeys it; whoever gives us a GPU sets it, as Ray does
-    if asked != "auto" or device.type == "cuda" or given in ("", "-1", "NoDevFiles"):
-        return ()
-    return (f"GPU {given} was given, but torch sees no CUDA device (its driver?): encoding on the CPU",)
 
 
 def _note_of_bf16(device: torch.device, precision: Precision) -> tuple[str, ...]:

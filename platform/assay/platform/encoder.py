@@ -1,8 +1,8 @@
 """What an encoder is, how one is asked for, and which files make it.
 
-Knows the `Encoder` protocol, the names users write, and the digest of an encoder's directory. Does not know
-torch: the networks are in `clip_encoder.py`, imported only when one is really loaded (4.4 s and 730 MB that
-a process which does not encode must not pay).
+Knows the `Encoder` protocol, the names users write, the digest of an encoder's directory, and which engine runs it.
+Does not know torch or OpenVINO: the networks are in `clip_encoder.py` and `openvino_encoder.py`, imported only when one
+is really loaded (torch is 4.4 s and 730 MB that a process which does not encode must not pay).
 """
 
 import contextlib
@@ -11,16 +11,19 @@ import json
 import shutil
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from assay.platform.cuda_driver import note_of_gpu, sees_gpu
 from assay.platform.errors import ReleaseError
 from assay.platform.hash_encoder import HASH_FILE, HashEncoder, write_hash_encoder
 from assay.platform.late_compiler import defer_compiler
 from assay.platform.spec import Spec
+from assay.platform.tower_card import CONSTANTS_FILE, TOWER_FILES, TowerCard, wants_tower
 from assay.platform.views import Decode, Preprocess
 
 Pixels = npt.NDArray[np.uint8]  # [n, size, size, 3], RGB
@@ -33,10 +36,12 @@ BUNDLED_ENCODER = Path(__file__).parent / "data" / "starter" / "encoder"
 """The encoder that ships with Assay; read only."""
 
 _READ = (
-    *(HASH_FILE, "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz"),
+    *(HASH_FILE, "open_clip_config.json", "open_clip_model.safetensors", "bpe.txt.gz", *TOWER_FILES),
     *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
 )
 """What loading an encoder reads, by name."""
+
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib")
 
 
 class EncoderSpec(Spec):
@@ -111,19 +116,71 @@ def load_encoder(
             why="not a directory",
             fix="check the path, or export the encoder again",
         )
-    digest = encoder_digest(file_digests(directory) if files is None else files)
+    files = file_digests(directory) if files is None else files
+    digest = encoder_digest(files)
     if (directory / HASH_FILE).is_file():
         return HashEncoder.load(directory, digest)
+    refuse_pickles(directory)
+    notes: tuple[str, ...] = ()
+    card = TowerCard.find(directory) if precision == "fp32" else None
+    if card is not None and (device == "cpu" or (device == "auto" and not sees_gpu())):
+        card.check(directory, files)
+        try:
+            # Imported here because it loads OpenVINO, which need not be installed.
+            from assay.platform.openvino_encoder import OpenvinoEncoder
+
+            return OpenvinoEncoder(directory, digest, card, note_of_gpu(device, "cpu"))
+        except ImportError as error:
+            notes = (f"encoding with torch, several times slower than with OpenVINO: {error} (install assay[cpu])",)
+    return load_clip(directory, digest, precision, device, notes)
+
+
+def load_clip(directory: Path, digest: str, precision: Precision, device: str, notes: tuple[str, ...] = ()) -> Encoder:
+    """The open_clip encoder kept in a directory, run by torch. `notes`: what it shall say beside its own."""
     # Imported here because it loads torch and open_clip: see the module's first words.
     with defer_compiler():
         from assay.platform.clip_encoder import ClipEncoder
 
-    return ClipEncoder(directory, digest, precision, device)
+    return ClipEncoder(directory, digest, precision, device, notes)
+
+
+def refuse_pickles(directory: Path) -> None:
+    """Refuse an encoder with a file beside it that can run code; a tower's constants are only ever read as numbers."""
+    suspects = (path for path in directory.rglob("*") if path.suffix.lower() in _PICKLES)
+    pickles = sorted(path.name for path in suspects if path != directory / CONSTANTS_FILE)
+    if pickles:
+        raise ReleaseError(
+            "only safetensors weights are loaded",
+            where=str(directory),
+            why=f"{', '.join(pickles)}: such files can run code when they are opened",
+            fix="convert them, and remove the old files",
+        )
+
+
+def check_pixels(pixels: Pixels, size: int) -> None:
+    """Refuse what is not uint8[n, size, size, 3]."""
+    if pixels.shape[1:] != (size, size, 3) or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels are {pixels.dtype}{pixels.shape}, not uint8[n, {size}, {size}, 3]")
+
+
+def check_finite(found: Embeddings, where: str, why: str) -> None:
+    """Refuse embeddings that are not numbers: `where` they were made, and `why` that may be."""
+    if not np.isfinite(found).all():
+        raise ReleaseError(
+            "the encoder made embeddings that are not numbers",
+            where=where,
+            why=why,
+            fix="use precision fp32; if that does not help, export the encoder again",
+        )
 
 
 def export_encoder(spec: EncoderSpec, directory: Path) -> None:
     """Write the encoder asked for as a directory that `load_encoder` reads, so that releases pin files, not
-    names."""
+    names.
+
+    One in fp32 that would gain by it on CPUs has its image tower written beside it a second time, if OpenVINO is
+    installed here; a tower that is there already and is of these weights stays as it is, whatever wrote it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     source = f"local-dir:{BUNDLED_ENCODER}" if spec.model == "bundled" else spec.model
     if spec.model == "hash":
@@ -135,6 +192,22 @@ def export_encoder(spec: EncoderSpec, directory: Path) -> None:
         from assay.platform.clip_encoder import export_open_clip
 
         export_open_clip(spec, directory)
+    if spec.precision == "fp32":
+        _keep_tower(directory)
+
+
+def _keep_tower(directory: Path) -> None:
+    files, card = file_digests(directory), TowerCard.find(directory)
+    if card is not None and card.fits(files):
+        return
+    for name in TOWER_FILES:
+        (directory / name).unlink(missing_ok=True)
+    if wants_tower(directory) and find_spec("openvino") is not None:
+        # Imported here because it loads torch and OpenVINO.
+        with defer_compiler():
+            from assay.platform.openvino_export import export_tower
+
+        export_tower(directory, files)
 
 
 def _copy(source: Path, directory: Path) -> None:

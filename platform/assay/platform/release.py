@@ -112,7 +112,7 @@ class Release:
         return Scorer(self.library(), vectors, self.manifest.scoring.temperature)
 
     def encoder(self, device: str = "auto") -> Encoder:
-        """The encoder, loaded now; torch is imported here and not before."""
+        """The encoder, loaded now; torch or OpenVINO is imported here and not before."""
         pinned = self.manifest.encoder
         files = self.manifest.encoder_files()
         return load_encoder(self.directory / pinned.path, pinned.precision, device, files)

@@ -16,6 +16,7 @@ import open_clip
 import torch
 from safetensors.torch import save_file
 
+from assay.platform.tower_card import TOWER_FILES
 from assay.tuning.encoder_card import curve_svg, write_card
 from assay.tuning.encoder_trial import EncoderTrial
 from assay.tuning.held_out import Accuracy, HeldOut
@@ -39,6 +40,8 @@ _PREPROCESS = {
 def publish(trial: EncoderTrial, held_out: HeldOut, names: list[str], folder: Path) -> dict[str, Accuracy]:
     """Writes weights, vocabulary and curve; measures the encoder as loaded from them; then writes the card."""
     folder.mkdir(parents=True, exist_ok=True)
+    for name in TOWER_FILES:  # of the weights that lay here before; the release's build makes them anew
+        (folder / name).unlink(missing_ok=True)
     words = trial.matter.words
     _write_json(_config(words.vocab_size), folder / "open_clip_config.json")
     shutil.copyfile(words.vocabulary, folder / VOCABULARY)
