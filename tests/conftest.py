@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.platform.release import hash_release
+from assay.platform.release_build import hash_release
 from assay.platform.storage import Storage, StorageSpec
 from infra.bench.object_store import free_port
 

@@ -19,7 +19,8 @@ from open_clip.tokenizer import default_bpe
 from assay.platform.clip_encoder import BPE_FILE, CONFIG_FILE, WEIGHTS_FILE
 from assay.platform.encoder import EncoderSpec, Precision
 from assay.platform.hash_encoder import HashSpec, write_hash_encoder
-from assay.platform.release import Release, ReleaseSpec, build_release, bundled_release
+from assay.platform.release import Release, bundled_release
+from assay.platform.release_build import ReleaseSpec, build_release
 
 NULL_SIZE = 224
 """Edge of the null encoder's input: that of the real one's, so that both regimes decode to the same pixels."""

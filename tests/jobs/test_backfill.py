@@ -18,7 +18,8 @@ from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError, BucketError, Interrupted, ManifestError, SpecError
-from assay.platform.release import Release, hash_release
+from assay.platform.release import Release
+from assay.platform.release_build import hash_release
 from tests.conftest import S3Server, write_pictures
 
 pytestmark = pytest.mark.usefixtures("ray_session")

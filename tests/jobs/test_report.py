@@ -82,6 +82,7 @@ def inputs(
     facts = {
         "run": {"run": "run-1", "release": "r1", "policy": "p1", "seconds": 2.0, "images_per_second": 50.0},
         "thresholds": THRESHOLDS,
+        "standing": {"weapons": ("calibrated on <b>nothing</b>",)},
         "titles": {"weapons": "Weapons"},
         "no_evidence": frozenset[str](),
         "fetch": lambda _uri, _etag: None,

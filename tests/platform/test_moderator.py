@@ -17,7 +17,8 @@ from assay.platform.errors import ConservationError, PolicyError, ReleaseError
 from assay.platform.hash_encoder import COLOURS
 from assay.platform.images import Budget, Decoded, decode
 from assay.platform.moderator import Moderator
-from assay.platform.release import Release, ReleaseSpec, build_release, bundled_release, hash_release, resolve_release
+from assay.platform.release import Release, bundled_release, resolve_release
+from assay.platform.release_build import ReleaseSpec, build_release, hash_release
 from assay.platform.rows import OBSERVATIONS, VERDICTS, ImageRef
 
 LIBRARY = """\

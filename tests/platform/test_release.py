@@ -11,14 +11,8 @@ import pytest
 
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import PolicyError, ReleaseError
-from assay.platform.release import (
-    Release,
-    ReleaseSpec,
-    build_release,
-    bundled_release,
-    hash_release,
-    resolve_release,
-)
+from assay.platform.release import Release, bundled_release, resolve_release
+from assay.platform.release_build import ReleaseSpec, build_release, hash_release
 
 STARTER = bundled_release()
 SPEC = ReleaseSpec(

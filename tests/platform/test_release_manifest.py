@@ -4,7 +4,7 @@ import pytest
 
 from assay.platform.encoder import encoder_digest
 from assay.platform.errors import ReleaseError
-from assay.platform.release import hash_release
+from assay.platform.release_build import hash_release
 from assay.platform.release_manifest import PinnedFile, ReleaseManifest
 
 

@@ -48,6 +48,11 @@ _COMMANDS = {
 for _name, _help in _COMMANDS.items():
     app.command(f"assay.jobs.commands:{_name}", name=_name, help=_help)
 app.command(
+    "assay.jobs.quality_commands:calibrate",
+    name="calibrate",
+    help="Learn probabilities, and thresholds that keep what the policies promise.",
+)
+app.command(
     "assay.jobs.commands:build",
     name="release-build",
     help="Make a release directory of an encoder, a library and policies.",

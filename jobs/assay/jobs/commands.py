@@ -47,7 +47,7 @@ from assay.jobs.vacuum import VacuumSpec
 from assay.jobs.verify import VerifySpec
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import AssayError
-from assay.platform.release import ReleaseSpec, build_release
+from assay.platform.release_build import ReleaseSpec, build_release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage
 

@@ -35,13 +35,14 @@ class ReportInputs:
 
     `observations` has the columns of `rows.OBSERVATIONS`; `verdicts` those of `rows.VERDICTS`, of one
     release and one policy. `thresholds` maps a label to its {"review", "block"}, either of which may be
-    null. Labels in `no_evidence` are counted and never shown. `fetch` is for the gallery.
+    null; `standing` says what these stand on. Labels in `no_evidence` are counted and never shown. `fetch` is for the gallery.
     """
 
     observations: ds.Dataset
     verdicts: ds.Dataset
     run: Mapping[str, Any]
     thresholds: Mapping[str, Mapping[str, float | None]]
+    standing: Mapping[str, tuple[str, ...]]
     titles: Mapping[str, str]
     no_evidence: frozenset[str]
     fetch: Fetch
@@ -207,6 +208,7 @@ def _label_report(name: str, tally: LabelTally, specimens: list[Specimen], input
         scored=tally.scored,
         review_at=thresholds.get("review"),
         block_at=thresholds.get("block"),
+        standing=inputs.standing.get(name, ()),
         no_evidence=name in inputs.no_evidence,
         histogram=tuple(tally.histogram.tolist()),
         specimens=tuple(specimens),

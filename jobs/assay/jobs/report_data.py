@@ -76,6 +76,8 @@ class LabelReport(BaseModel):
     scored: int
     review_at: float | None
     block_at: float | None
+    standing: tuple[str, ...] = ()
+    """What score and thresholds stand on: promises, or why there are none."""
     no_evidence: bool
     histogram: tuple[int, ...]
     specimens: tuple[Specimen, ...]

@@ -3,6 +3,7 @@
 Knows where a report's inputs come from and where it is written. Does not count (`report.py`) nor draw (`page.py`).
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from assay.jobs.page import render_page
 from assay.jobs.release_copy import fetch_release
 from assay.jobs.report import ReportInputs, collect_report
 from assay.jobs.report_trace import leave_trace
+from assay.jobs.standing import standing
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
 from assay.platform.faults import Fault
@@ -96,16 +98,24 @@ def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInp
     pictures = PackReader(store.storage, Budget().max_bytes)
     library, policy = release.library(), release.policy(record["policy"])
     mine = (pc.field("release") == release.id) & (pc.field("policy") == policy.name)
-    rules = {label: policy.labels.get(label, policy.default) for label in library.labels}
+    thresholds = policy.thresholds(tuple(library.labels), release.operating_points().of(policy.name))
     return ReportInputs(
         observations=store.observations.dataset(),
         verdicts=store.verdicts.dataset().filter(mine),
         run=record,
-        thresholds={label: {"review": rule.review, "block": rule.block} for label, rule in rules.items() if rule},
+        thresholds={
+            label: {"review": _score(review), "block": _score(block)}
+            for label, review, block in zip(library.labels, *thresholds, strict=True)
+        },
+        standing=standing(release, policy),
         titles={label: label.replace("_", " ") for label in library.labels},
         no_evidence=frozenset(name for name, label in library.labels.items() if label.no_evidence),
         fetch=lambda uri, etag: _picture(pictures, uri, etag),
     )
+
+
+def _score(threshold: float) -> float | None:
+    return float(threshold) if math.isfinite(threshold) else None
 
 
 def _picture(pictures: PackReader, uri: str, etag: str) -> bytes | None:

@@ -20,7 +20,7 @@ from assay.platform.faults import OK
 from assay.platform.policy import ACTIONS, Ranks
 from assay.platform.release import Release
 from assay.platform.rows import FINDING, OBSERVATIONS, VERDICTS
-from assay.platform.scoring import Scores
+from assay.platform.scoring import Scores, over_views
 
 if TYPE_CHECKING:
     from assay.platform.batch import ImageBatch
@@ -54,6 +54,7 @@ class Moderator:
     def __init__(self, release: Release, policy: str | None = None, device: str = "auto") -> None:
         self.release = release
         self.policy = release.policy(policy)
+        self.points = release.operating_points().of(self.policy.name)
         self.scorer = release.scorer()
         self.device = device
 
@@ -101,8 +102,8 @@ class Moderator:
         """Decide stored or fresh observations: one verdict each, in their order."""
         seen = self._seen(observations)
         scores = self.scorer.score(seen.embeddings)
-        best, view = _over_views(scores.labels, seen.starts)
-        ranks = self.policy.decide(best, self.labels)
+        best, view = over_views(scores.labels, seen.starts)
+        ranks = self.policy.decide(best, self.labels, self.points)
         actions = np.full(observations.num_rows, ACTIONS.index(self.policy.on_fault), np.uint8)
         actions[seen.rows] = ranks.max(axis=1, initial=0)
         columns = {
@@ -177,20 +178,6 @@ class Moderator:
         # A null offset makes the row null: a fault has no scores, which is not an empty list of them.
         marked = pa.array(offsets, mask=np.append(~has, False))
         return pa.MapArray.from_arrays(marked, keys, pa.array(best.reshape(-1)))
-
-
-def _over_views(
-    scores: npt.NDArray[np.float32], starts: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Each image's greatest score per label, and the first of its views that has it."""
-    if not len(starts):
-        return np.empty((0, scores.shape[1]), np.float32), np.empty((0, scores.shape[1]), np.int64)
-    best = np.maximum.reduceat(scores, starts, axis=0)
-    counts = np.diff(np.append(starts, len(scores)))
-    within = np.arange(len(scores)) - np.repeat(starts, counts)
-    is_best = scores == np.repeat(best, counts, axis=0)
-    view = np.minimum.reduceat(np.where(is_best, within[:, None], len(scores)), starts, axis=0)
-    return best, view
 
 
 def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:

@@ -8,58 +8,28 @@ score; loads no network (building one does, to encode the prompts).
     library.yaml            the semantic library
     policies/<name>.yaml
     vectors.safetensors     the library's phrases, encoded: judging never loads the text tower
+    calibration.json        raw scores to probabilities, by label; a release may have none
+    operating_points.json   the thresholds that keep what the policies promise
 """
 
-import contextlib
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pydantic import Field
-
+from assay.platform.calibration import Calibration
 from assay.platform.document import did_you_mean
-from assay.platform.encoder import (
-    BUNDLED_ENCODER,
-    Encoder,
-    EncoderSpec,
-    encoder_digest,
-    encoder_files,
-    export_encoder,
-    load_encoder,
-)
+from assay.platform.encoder import Encoder, encoder_digest, file_sha256, load_encoder
 from assay.platform.errors import PolicyError, ReleaseError
-from assay.platform.library import SemanticLibrary, Slug
+from assay.platform.label_binding import ScoreSource, bind_labels
+from assay.platform.library import SemanticLibrary
 from assay.platform.policy import Policy
-from assay.platform.release_manifest import (
-    RELEASE_FILE,
-    Pinned,
-    PinnedEncoder,
-    PinnedFile,
-    ReleaseManifest,
-    Scoring,
-    Temperature,
-)
+from assay.platform.promise import OperatingPoints
+from assay.platform.release_manifest import RELEASE_FILE, ReleaseManifest
 from assay.platform.scoring import SCORING_VERSION, PromptVectors, Scorer
-from assay.platform.spec import Spec
 from assay.platform.views import Preprocess
 
 STARTER = "starter"
 _STARTER = Path(__file__).parent / "data" / STARTER
-_ENCODER, _LIBRARY, _POLICIES, _VECTORS = "encoder", "library.yaml", "policies", "vectors.safetensors"
-
-
-class ReleaseSpec(Spec):
-    """What to build a release from."""
-
-    name: Slug
-    description: str = ""
-    encoder: EncoderSpec = EncoderSpec()
-    library: Path
-    policies: tuple[Path, ...] = Field(min_length=1)
-    default_policy: Slug | None = Field(default=None, description="left out: the first of the policies")
-    temperature: Temperature | None = Field(default=None, description="left out: the encoder's logit scale")
 
 
 @dataclass(frozen=True)
@@ -103,13 +73,36 @@ class Release:
         known = self.manifest.policies
         if name not in known:
             what = f"release {self.id} has no policy {name!r}"
-            raise _not_a_policy(what, name, known, str(self.directory / RELEASE_FILE))
+            raise not_a_policy(what, name, known, str(self.directory / RELEASE_FILE))
         return Policy.load(self.directory / known[name].path)
+
+    def calibration(self) -> Calibration:
+        """What makes probabilities of raw scores, read now; empty if the release has none."""
+        pinned = self.manifest.calibration
+        return Calibration.read(self.directory / pinned.path) if pinned else Calibration()
+
+    def operating_points(self) -> OperatingPoints:
+        """The thresholds that keep the policies' promises, read now; empty if the release has none."""
+        pinned = self.manifest.operating_points
+        return OperatingPoints.read(self.directory / pinned.path) if pinned else OperatingPoints()
+
+    def bindings(self) -> dict[str, str]:
+        """What each label's raw scores depend on, as a digest."""
+        manifest = self.manifest
+        pinned, scoring = manifest.encoder, manifest.scoring
+        source = ScoreSource(
+            pinned.digest, pinned.precision, manifest.preprocess, scoring.version, scoring.temperature
+        )
+        return bind_labels(self.library(), source)
+
+    def raw_scorer(self) -> Scorer:
+        """The scorer over the compiled prompts, without the calibration; loads no network."""
+        vectors, _ = PromptVectors.load(self.directory / self.manifest.vectors)
+        return Scorer(self.library(), vectors, self.manifest.scoring.temperature)
 
     def scorer(self) -> Scorer:
         """The scorer over the compiled prompts; loads no network."""
-        vectors, _ = PromptVectors.load(self.directory / self.manifest.vectors)
-        return Scorer(self.library(), vectors, self.manifest.scoring.temperature)
+        return self.raw_scorer().calibrated(self.calibration())
 
     def encoder(self, device: str = "auto") -> Encoder:
         """The encoder, loaded now; torch or OpenVINO is imported here and not before."""
@@ -137,102 +130,10 @@ def resolve_release(ref: str | None = None) -> Release:
     )
 
 
-def build_release(directory: Path, spec: ReleaseSpec) -> Release:
-    """Write a release. What already lies in its place (`directory/library.yaml`) is used where it lies."""
-    library = SemanticLibrary.load(spec.library)
-    policies = _load_policies(spec.policies, library)
-    default = spec.default_policy or next(iter(policies))
-    if default not in policies:
-        what = f"the default policy {default!r} is not among the policies"
-        raise _not_a_policy(what, default, policies, "default_policy")
-    # Without release.json the directory is no release, until everything else is in place.
-    (directory / RELEASE_FILE).unlink(missing_ok=True)
-    (directory / _POLICIES).mkdir(parents=True, exist_ok=True)
-    _place(spec.library, directory / _LIBRARY)
-    for name, (path, _) in policies.items():
-        _place(path, directory / _policy_file(name))
-    export_encoder(spec.encoder, directory / _ENCODER)
-    encoder = load_encoder(directory / _ENCODER, spec.encoder.precision)
-    bound_to = {"encoder": encoder.digest, "library": library.digest}
-    PromptVectors.compile(library, encoder).save(directory / _VECTORS, bound_to)
-    manifest = ReleaseManifest(
-        assay_release=1,
-        name=spec.name,
-        description=spec.description,
-        created_by=f"assay {_version()}",
-        encoder=_pin_encoder(encoder, spec.encoder),
-        preprocess=encoder.preprocess.model_copy(update={"decode": spec.encoder.decode}),
-        library=Pinned(path=_LIBRARY, digest=library.digest),
-        policies={name: Pinned(path=_policy_file(name), digest=one.digest) for name, (_, one) in policies.items()},
-        default_policy=default,
-        scoring=Scoring(version=SCORING_VERSION, temperature=spec.temperature or encoder.logit_scale),
-        vectors=_VECTORS,
-        files=_pin_files(directory, policies),
-    )
-    manifest.write(directory)
-    return Release.load(directory)
-
-
-def build_starter() -> Release:
-    """Build the bundled release in place, around the encoder, library and policies that lie there."""
-    description = "The bundled encoder, the starter library and two sample policies"
-    return build_release(_STARTER, _starter_spec(STARTER, f"local-dir:{BUNDLED_ENCODER}", description))
-
-
-def hash_release(directory: Path) -> Release:
-    """A whole release around `HashEncoder`, with the starter library and policies: for tests and benchmarks."""
-    return build_release(directory, _starter_spec("hash", "hash", "A test double: its scores mean nothing"))
-
-
-def _starter_spec(name: str, model: str, description: str) -> ReleaseSpec:
-    return ReleaseSpec(
-        name=name,
-        description=description,
-        encoder=EncoderSpec(model=model),
-        library=_STARTER / _LIBRARY,
-        policies=(_STARTER / _policy_file("strict"), _STARTER / _policy_file("lenient")),
-    )
-
-
-def _policy_file(name: str) -> str:
-    return f"{_POLICIES}/{name}.yaml"
-
-
-def _load_policies(paths: Iterable[Path], library: SemanticLibrary) -> dict[str, tuple[Path, Policy]]:
-    policies: dict[str, tuple[Path, Policy]] = {}
-    for path in paths:
-        policy = Policy.load(path, library)
-        if policy.name in policies:
-            what, why = f"two policies are named {policy.name!r}", f"the other is {policies[policy.name][0]}"
-            raise PolicyError(what, where=str(path), why=why, fix="rename one")
-        policies[policy.name] = (path, policy)
-    return policies
-
-
-def _not_a_policy(what: str, name: str, known: Mapping[str, object], where: str) -> PolicyError:
+def not_a_policy(what: str, name: str, known: Mapping[str, object], where: str) -> PolicyError:
+    """The error for a policy that a release has not."""
     why = f"its policies are: {', '.join(known)}"
     return PolicyError(f"{what}{did_you_mean(name, known)}", where=where, why=why, fix="name one of these")
-
-
-def _place(source: Path, target: Path) -> None:
-    with contextlib.suppress(shutil.SameFileError):
-        shutil.copyfile(source, target)
-
-
-def _pin_encoder(encoder: Encoder, spec: EncoderSpec) -> PinnedEncoder:
-    return PinnedEncoder(
-        path=_ENCODER,
-        digest=encoder.digest,
-        dim=encoder.dim,
-        logit_scale=encoder.logit_scale,
-        precision=spec.precision,
-    )
-
-
-def _pin_files(directory: Path, policies: Iterable[str]) -> tuple[PinnedFile, ...]:
-    names = [f"{_ENCODER}/{name}" for name in encoder_files(directory / _ENCODER)]
-    names += [_LIBRARY, _VECTORS, *(_policy_file(name) for name in policies)]
-    return tuple(PinnedFile.of(directory, name) for name in sorted(names))
 
 
 def _check_fit(release: Release) -> None:
@@ -250,6 +151,9 @@ def _check_fit(release: Release) -> None:
     }
     for name, pinned in manifest.policies.items():
         expected[f"digest of policy {name!r}"] = (pinned.digest, release.policy(name).digest)
+    for kept in (manifest.calibration, manifest.operating_points):
+        if kept:
+            expected[f"digest of {kept.path}"] = (kept.digest, file_sha256(release.directory / kept.path))
     for what, (needed, found) in expected.items():
         if needed != found:
             raise ReleaseError(
@@ -258,10 +162,22 @@ def _check_fit(release: Release) -> None:
                 why=f"expected {needed}, found {found}",
                 fix="build the release again with this version of Assay",
             )
+    _check_measured(release)
 
 
-def _version() -> str:
-    try:
-        return version("assay")
-    except PackageNotFoundError:
-        return "unknown"
+def _check_measured(release: Release) -> None:
+    """Calibration and operating points must be as pinned, and made for these labels' phrases and this encoder."""
+    calibration, points, bindings = release.calibration(), release.operating_points(), release.bindings()
+    bound = calibration.point_bindings(bindings, release.library())
+    strangers = {
+        "calibration": [label for label, one in calibration.labels.items() if bindings.get(label) != one.bound_to],
+        "operating points": points.strangers(bound),
+    }
+    for what, labels in strangers.items():
+        if labels:
+            raise ReleaseError(
+                f"the release's {what} were not made for it",
+                where=str(release.directory / RELEASE_FILE),
+                why=f"{', '.join(labels)}: made for other phrases, another encoder or another calibration",
+                fix="run `assay calibrate` on this release",
+            )

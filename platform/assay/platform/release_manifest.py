@@ -66,7 +66,7 @@ class PinnedEncoder(BaseModel, frozen=True, extra="forbid"):
 
 
 class Pinned(BaseModel, frozen=True, extra="forbid"):
-    """A library or policy of a release. `digest` is over its canonical form."""
+    """A library, policy or calibration of a release. `digest` is over its canonical form, or over its bytes."""
 
     path: str
     digest: str
@@ -92,6 +92,8 @@ class ReleaseManifest(BaseModel, frozen=True, extra="forbid"):
     policies: dict[Slug, Pinned]
     default_policy: Slug
     scoring: Scoring
+    calibration: Pinned | None = None
+    operating_points: Pinned | None = None
     vectors: str
     files: tuple[PinnedFile, ...]
 
@@ -130,5 +132,6 @@ class ReleaseManifest(BaseModel, frozen=True, extra="forbid"):
 
     def unlisted(self) -> list[str]:
         """Parts that are named but not among the listed files: nobody would notice if they changed."""
-        named = {self.library.path, self.vectors, *(policy.path for policy in self.policies.values())}
+        measured = [one.path for one in (self.calibration, self.operating_points) if one]
+        named = {self.library.path, self.vectors, *(policy.path for policy in self.policies.values()), *measured}
         return sorted(named - {file.path for file in self.files})

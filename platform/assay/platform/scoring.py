@@ -11,8 +11,8 @@ For an embedding e (unit length, float16) and a temperature t:
     score(label)     = max over concepts of the label and of its child labels: a parent is never below a child
     score(image)     = max over its views
 
-Concepts are not each other's negatives: a picture of a gun and a bottle scores for both. The score is a
-share, not a calibrated probability; operating points are set on it, per label.
+Concepts are not each other's negatives: a picture of a gun and a bottle scores for both. The score is a share. Where a
+label is calibrated (`calibration.py`) its share becomes a probability, and a parent is raised to its children's again.
 
 Repeatable: products are exact. An embedding is float16, a multiple of 2**-24; prompts are rounded to such multiples;
 so every partial sum of a product of unit vectors is a multiple of 2**-48 below 2, which float64 holds without rounding,
@@ -23,6 +23,7 @@ tile; 13 % of the products differed in the last bit after a shuffle.)
 
 import json
 from collections.abc import Iterator, Sequence, Set
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,6 +33,7 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
+from assay.platform.calibration import Calibration
 from assay.platform.encoder import Encoder
 from assay.platform.errors import ReleaseError
 from assay.platform.library import SemanticLibrary
@@ -129,7 +131,10 @@ class Scores:
 
 
 class Scorer:
-    """Scores embeddings for every active label of a library. `labels` and `concepts` name its columns."""
+    """Scores embeddings for every active label of a library. `labels` and `concepts` name its columns.
+
+    Its scores are raw, unless it is `calibrated`.
+    """
 
     def __init__(self, library: SemanticLibrary, vectors: PromptVectors, temperature: float) -> None:
         self.labels = tuple(library.labels)
@@ -158,6 +163,14 @@ class Scorer:
         column = {concept: position for position, concept in enumerate(self.concepts)}
         members = [[column[concept] for concept in library.subtrees[label]] for label in self.labels]
         self._members = [np.array(ids, np.int64) for ids in members]
+        self._calibration: Calibration | None = None
+        self._rises = _rises(library)
+
+    def calibrated(self, calibration: Calibration) -> "Scorer":
+        """The same scorer, its scores through a calibration."""
+        other = copy(self)
+        other._calibration = calibration
+        return other
 
     def score(self, embeddings: Embeddings) -> Scores:
         """Score embeddings[n, dim]."""
@@ -171,7 +184,24 @@ class Scorer:
                 at = part.argmax(axis=1)
                 found[start:stop, column] = part[np.arange(len(part)), at]
                 best[start:stop, column] = members[at]
-        return Scores(found, best)
+        if self._calibration is None:
+            return Scores(found, best)
+        scores = self._calibration.apply(found, self.labels)
+        self._raise_parents(scores, best)
+        return Scores(scores, best)
+
+    def from_raw(self, raw: Floats) -> Floats:
+        """Label scores[n, labels] of raw ones."""
+        scores = raw.copy() if self._calibration is None else self._calibration.apply(raw, self.labels)
+        self._raise_parents(scores, np.zeros(scores.shape, np.int16))
+        return scores
+
+    def _raise_parents(self, scores: Floats, concepts: npt.NDArray[np.int16]) -> None:
+        """In place: no parent below a child. Raw scores are so by themselves."""
+        for child, parent in self._rises:
+            higher = scores[:, child] > scores[:, parent]
+            scores[higher, parent] = scores[higher, child]
+            concepts[higher, parent] = concepts[higher, child]
 
     def score_concepts(self, embeddings: Embeddings) -> Floats:
         """Score embeddings[n, dim] for every concept, [n, concepts]: what a label's score is the greatest of."""
@@ -221,6 +251,34 @@ def score_plainly(
         margin = temperature * sim - float(np.logaddexp.reduce(against))
         concepts[concept] = float(1 / (1 + np.exp(-margin)))
     return {label: max(concepts[concept] for concept in members) for label, members in library.subtrees.items()}
+
+
+def over_views(scores: Floats, starts: Ids) -> tuple[Floats, Ids]:
+    """Each image's greatest score per label, and the first of its views that has it; `starts` is where they begin."""
+    if not len(starts):
+        return np.empty((0, scores.shape[1]), np.float32), np.empty((0, scores.shape[1]), np.int64)
+    best = np.maximum.reduceat(scores, starts, axis=0)
+    counts = np.diff(np.append(starts, len(scores)))
+    within = np.arange(len(scores)) - np.repeat(starts, counts)
+    is_best = scores == np.repeat(best, counts, axis=0)
+    view = np.minimum.reduceat(np.where(is_best, within[:, None], len(scores)), starts, axis=0)
+    return best, view
+
+
+def _rises(library: SemanticLibrary) -> list[tuple[int, int]]:
+    """Columns of each child label and its parent, deepest first: what a parent passes on is whole."""
+    labels = list(library.labels)
+    chains = {label: _chain(label, library) for label in labels}
+    deepest_first = sorted(labels, key=lambda label: -len(chains[label]))
+    return [(labels.index(label), labels.index(chains[label][1])) for label in deepest_first if len(chains[label]) > 1]
+
+
+def _chain(label: str, library: SemanticLibrary) -> list[str]:
+    """A label and the labels above it that are scored."""
+    chain = [label]
+    while (above := library.labels[chain[-1]].parent) is not None and above in library.labels:
+        chain.append(above)
+    return chain
 
 
 def _tiles(embeddings: Embeddings) -> Iterator[tuple[int, Doubles]]:
