@@ -36,7 +36,9 @@ SHOWN = ("alcohol", "money", "")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     folder = tmp_path_factory.mktemp("calibrate")
     (folder / "tavern.yaml").write_text(POLICY)
-    spec = ReleaseSpec(name="raw", encoder=hash_spec(), library=bundled_release() / "library.yaml", policies=(folder / "tavern.yaml",))
+    spec = ReleaseSpec(
+        name="raw", encoder=hash_spec(), library=bundled_release() / "library.yaml", policies=(folder / "tavern.yaml",)
+    )
     return build_release(folder / "raw", spec)
 
 
@@ -47,7 +49,9 @@ def hash_spec() -> EncoderSpec:
 def near_phrases(release: Release, seed: int) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float16]], list[str]]:
     """Embeddings between a phrase of what is shown and noise, so that scores tell, but not surely."""
     phrases, library = release.raw_scorer().phrases, release.library()
-    owners = {label: [key for key, (owner, _) in library.concepts.items() if owner == label] for label in SHOWN if label}
+    owners = {
+        label: [key for key, (owner, _) in library.concepts.items() if owner == label] for label in SHOWN if label
+    }
     rng = np.random.default_rng(seed)
     shown = [SHOWN[number % 3] for number in range(IMAGES)]
     rows = []
@@ -64,7 +68,9 @@ def near_phrases(release: Release, seed: int) -> tuple[np.ndarray[tuple[int, int
     return np.stack(rows).astype(np.float16), shown
 
 
-def write_golden(path: Path, release: Release, seed: int = 0, labels: Sequence[str] = ("alcohol", "money", "tobacco")) -> Path:
+def write_golden(
+    path: Path, release: Release, seed: int = 0, labels: Sequence[str] = ("alcohol", "money", "tobacco")
+) -> Path:
     embeddings, shown = near_phrases(release, seed)
     rows = [
         {
@@ -128,12 +134,18 @@ def observed(embeddings: np.ndarray[tuple[int, int], np.dtype[np.float16]]) -> p
     )
 
 
-def test_a_change_elsewhere_keeps_what_was_measured(release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_change_elsewhere_keeps_what_was_measured(
+    release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     golden = write_golden(tmp_path / "golden.parquet", release)
     run(capsys, tmp_path / "out", "--release", release.directory, "--golden", golden)
     text = (bundled_release() / "library.yaml").read_text()
     for name, changed, kept in (
-        ("a new neighbour", text.replace("beer: {", "mead: {prompts: {en: [a horn of mead]}}\n          beer: {"), {"money"}),
+        (
+            "a new neighbour",
+            text.replace("beer: {", "mead: {prompts: {en: [a horn of mead]}}\n          beer: {"),
+            {"money"},
+        ),
         ("nothing", text, {"alcohol", "money"}),
     ):
         (tmp_path / "library.yaml").write_text(changed)
@@ -151,7 +163,9 @@ def test_a_change_elsewhere_keeps_what_was_measured(release: Release, tmp_path: 
     assert "have changed since" in points["alcohol"].why_no_block or points["alcohol"].block
 
 
-def test_a_calibration_of_another_encoder_is_refused(release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_calibration_of_another_encoder_is_refused(
+    release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     golden = write_golden(tmp_path / "golden.parquet", release)
     run(capsys, tmp_path / "out", "--release", release.directory, "--golden", golden)
     assert main(["calibrate", str(tmp_path / "other"), "--golden", str(golden)]) == 2  # the bundled release's encoder

@@ -13,7 +13,8 @@ from assay.platform.fetch import file_etag
 from assay.platform.golden import GoldenSet
 from assay.platform.golden_rows import GoldenRow, Reviews
 from assay.platform.hash_encoder import HashSpec, write_hash_encoder
-from assay.platform.release import Release, ReleaseSpec, build_release, bundled_release
+from assay.platform.release import Release, bundled_release
+from assay.platform.release_build import ReleaseSpec, build_release
 from assay.platform.storage import Storage
 from assay.platform.uris import file_uri, parse_uri
 from tests.conftest import S3Server, write_pictures

@@ -18,7 +18,8 @@ from assay.jobs.store import Store
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import CommitError, GoldenError, SpecError, StorageError
 from assay.platform.golden import GoldenSet
-from assay.platform.release import Release, ReleaseSpec, build_release, bundled_release
+from assay.platform.release import Release, bundled_release
+from assay.platform.release_build import ReleaseSpec, build_release
 from assay.platform.storage import Storage
 from tests.conftest import S3Server, write_pictures
 from tests.golden_store import COPIES, PICTURES, judged

@@ -18,7 +18,9 @@ from assay.platform.scoring import Scorer
 Doubles = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
-def drawn(seed: int, images: int, prevalence: float = 0.3) -> tuple[Doubles, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+def drawn(
+    seed: int, images: int, prevalence: float = 0.3
+) -> tuple[Doubles, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """Raw scores that overstate: the truth is the square of the score, but for labels that are rare."""
     rng = np.random.default_rng(seed)
     raw = rng.beta(0.6, 0.6 * (1 - prevalence) / prevalence, images).astype(np.float32).astype(np.float64)
@@ -50,7 +52,8 @@ def test_curves_rise_strictly_and_stay_within_0_and_1(seed: int, images: int, pr
         return
     score = curve(np.linspace(0.001, 0.999, 999))
     assert (np.diff(score) > 0).all()
-    assert score[0] > 0 and score[-1] < 1
+    assert score[0] > 0
+    assert score[-1] < 1
 
 
 def test_pools_without_the_label_are_no_proof_of_zero() -> None:
@@ -66,7 +69,8 @@ def test_integer_weights_are_repeated_images() -> None:
     weights = np.random.default_rng(0).integers(1, 4, 1500)
     one = fit_curve(raw, present, weights.astype(np.float64))
     other = fit_curve(np.repeat(raw, weights), np.repeat(present, weights), np.ones(weights.sum()))
-    assert isinstance(one, IsotonicCurve) and isinstance(other, IsotonicCurve)
+    assert isinstance(one, IsotonicCurve)
+    assert isinstance(other, IsotonicCurve)
     inside = np.linspace(0.2, 0.8, 50)
     np.testing.assert_allclose(one(inside), other(inside), atol=1e-9)
 
@@ -75,7 +79,9 @@ def test_integer_weights_are_repeated_images() -> None:
     ("present", "why"),
     [(np.arange(500) < 12, "12 images have it"), (np.arange(500) < 495, "5 have not"), (np.arange(500) < 250, "rank")],
 )
-def test_too_little_or_useless_data_makes_no_curve(present: np.ndarray[tuple[int], np.dtype[np.bool_]], why: str) -> None:
+def test_too_little_or_useless_data_makes_no_curve(
+    present: np.ndarray[tuple[int], np.dtype[np.bool_]], why: str
+) -> None:
     curve = fit_curve(np.linspace(0.1, 0.9, 500), present, np.ones(500))
     assert isinstance(curve, str)
     assert why in curve

@@ -31,19 +31,32 @@ def test_a_retired_concept_does_too() -> None:
 
 def test_what_does_not_score_does_not_bind() -> None:
     assert changed(TEXT.replace("Cigarettes and smoking", "Smoking")) == set()
-    assert changed(TEXT.replace("dagger: {", "sabre: {status: draft, prompts: {en: [sabre]}}\n          dagger: {")) == set()
+    assert (
+        changed(TEXT.replace("dagger: {", "sabre: {status: draft, prompts: {en: [sabre]}}\n          dagger: {"))
+        == set()
+    )
 
 
 def test_background_encoder_and_temperature_bind_all() -> None:
-    assert changed(TEXT.replace("background:\n  en:\n", "background:\n  en:\n    - a blank wall of bricks\n")) == set(BEFORE)
-    for source in (replace(SOURCE, encoder="f" * 64), replace(SOURCE, temperature=31.0), replace(SOURCE, precision="bf16")):
+    assert changed(TEXT.replace("background:\n  en:\n", "background:\n  en:\n    - a blank wall of bricks\n")) == set(
+        BEFORE
+    )
+    for source in (
+        replace(SOURCE, encoder="f" * 64),
+        replace(SOURCE, temperature=31.0),
+        replace(SOURCE, precision="bf16"),
+    ):
         assert changed(TEXT, source) == set(BEFORE)
 
 
 def test_order_of_phrases_is_layout() -> None:
-    assert changed(TEXT.replace("en: [gun, handgun, pistol, revolver]", "en: [revolver, pistol, gun, handgun]")) == set()
+    assert (
+        changed(TEXT.replace("en: [gun, handgun, pistol, revolver]", "en: [revolver, pistol, gun, handgun]")) == set()
+    )
 
 
-@pytest.mark.parametrize(("label", "below"), [("weapons", {"weapons", "firearms", "blades", "explosives"}), ("money", {"money"})])
+@pytest.mark.parametrize(
+    ("label", "below"), [("weapons", {"weapons", "firearms", "blades", "explosives"}), ("money", {"money"})]
+)
 def test_labels_below(label: str, below: set[str]) -> None:
     assert labels_below(SemanticLibrary.load(TEXT), label) == below

@@ -128,7 +128,9 @@ def test_promises_that_mean_nothing(wanted: str, why: str) -> None:
 
 def test_a_retired_label_is_called_so() -> None:
     library = SemanticLibrary.load(
-        (bundled_release() / "library.yaml").read_text().replace("      alcohol:\n", "      alcohol:\n        status: retired\n")
+        (bundled_release() / "library.yaml")
+        .read_text()
+        .replace("      alcohol:\n", "      alcohol:\n        status: retired\n")
     )
     with pytest.raises(PolicyError) as caught:
         Policy.load(TEXT, library)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.golden_embeddings import GoldenEmbeddings, Progress, embed_golden
+from assay.jobs.golden_embeddings import GoldenEmbeddings, Progress, embed_golden, no_progress
 from assay.platform.calibration import Calibration, LabelCalibration, fit_curve
 from assay.platform.errors import SpecError
 from assay.platform.golden import GoldenSet
@@ -90,7 +90,7 @@ class Truth:
         return Evidence(scores[known, column].astype(np.float64), present, self.weights[known]), known
 
 
-def calibrate(spec: CalibrateSpec, progress: Progress | None = None) -> CalibrateFacts:
+def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> CalibrateFacts:
     """Fit each label's curve, find each policy's thresholds, and write the release again with both.
 
     Raises:
@@ -132,8 +132,7 @@ def gather_truth(
     golden: GoldenSet, seen: GoldenEmbeddings, scorer: Scorer, slices: tuple[str, ...], where: str
 ) -> Truth:
     """Raw scores beside the truth, for the images that were seen."""
-    counts = np.diff(np.append(seen.starts, len(seen.embeddings)))
-    rows = np.flatnonzero(counts)
+    rows = seen.seen
     known = golden.slices()
     unknown = sorted(set(slices) - set(known))
     if unknown:

@@ -102,11 +102,10 @@ class _Subject:
 
     def thresholds(self) -> dict[str, list[float]]:
         """The thresholds of each label under the policy."""
-        rules = {label: self.policy.labels.get(label, self.policy.default) for label in self.labels}
+        edges = self.policy.thresholds(self.labels, self.release.operating_points().of(self.policy.name))
         return {
-            label: [edge for edge in (rule.review, rule.block) if edge is not None]
-            for label, rule in rules.items()
-            if rule is not None
+            label: [float(edge) for edge in both if np.isfinite(edge)]
+            for label, *both in zip(self.labels, *edges, strict=True)
         }
 
 

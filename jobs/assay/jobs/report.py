@@ -35,7 +35,8 @@ class ReportInputs:
 
     `observations` has the columns of `rows.OBSERVATIONS`; `verdicts` those of `rows.VERDICTS`, of one
     release and one policy. `thresholds` maps a label to its {"review", "block"}, either of which may be
-    null; `standing` says what these stand on. Labels in `no_evidence` are counted and never shown. `fetch` is for the gallery.
+    null; `standing` says what these stand on.
+    Labels in `no_evidence` are counted and never shown. `fetch` is for the gallery.
     """
 
     observations: ds.Dataset

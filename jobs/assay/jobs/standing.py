@@ -42,7 +42,9 @@ def _of_rule(policy: Policy, label: str, points: LabelPoints) -> list[str]:
         if isinstance(asked, Target):
             said.append(_of_promise(action, asked, point, why))
         elif asked is not None:
-            said.append(f"{action} from {asked:g}: set by hand, promises nothing" + (", and only reviews" * (action == "block")))
+            said.append(
+                f"{action} from {asked:g}: set by hand, promises nothing" + (", and only reviews" * (action == "block"))
+            )
     return said
 
 

@@ -105,7 +105,6 @@ class Calibration(BaseModel, frozen=True, extra="forbid"):
         told = {label: why for label, why in self.uncalibrated.items() if label in bindings}
         return Calibration(labels=held, uncalibrated=told | lost)
 
-
     def point_bindings(self, bindings: Mapping[str, str], library: SemanticLibrary) -> dict[str, str]:
         """What each label's scores depend on: raw scores as bound, and the curves of it and of the labels below it."""
         return {label: self._digest(bound, labels_below(library, label)) for label, bound in bindings.items()}

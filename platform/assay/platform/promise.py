@@ -61,7 +61,7 @@ class Target(BaseModel, frozen=True, extra="forbid"):
 
 
 class OperatingPoint(BaseModel, frozen=True, extra="forbid"):
-    """A threshold and what stands behind it. `estimate` and `bound` are of what is promised, as the golden set has it."""
+    """A threshold and what stands behind it; `estimate` is the share promised as the golden set has it."""
 
     threshold: Threshold
     target: Target
@@ -93,7 +93,7 @@ class LabelPoints(BaseModel, frozen=True, extra="forbid"):
     def held(self, bound_to: str | None) -> "LabelPoints":
         """What of it still holds for a label bound so."""
         lost = [one for one in ("review", "block") if (at := getattr(self, one)) and at.bound_to != bound_to]
-        return self.model_copy(update={one: None for one in lost} | {f"why_no_{one}": CHANGED for one in lost})
+        return self.model_copy(update=dict.fromkeys(lost) | {f"why_no_{one}": CHANGED for one in lost})
 
 
 class OperatingPoints(BaseModel, frozen=True, extra="forbid"):

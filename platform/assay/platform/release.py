@@ -90,9 +90,7 @@ class Release:
         """What each label's raw scores depend on, as a digest."""
         manifest = self.manifest
         pinned, scoring = manifest.encoder, manifest.scoring
-        source = ScoreSource(
-            pinned.digest, pinned.precision, manifest.preprocess, scoring.version, scoring.temperature
-        )
+        source = ScoreSource(pinned.digest, pinned.precision, manifest.preprocess, scoring.version, scoring.temperature)
         return bind_labels(self.library(), source)
 
     def raw_scorer(self) -> Scorer:
