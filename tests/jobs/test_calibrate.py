@@ -143,7 +143,9 @@ def test_a_change_elsewhere_keeps_what_was_measured(
     for name, changed, kept in (
         (
             "a new neighbour",
-            text.replace("beer: {", "mead: {prompts: {en: [a horn of mead]}}\n          beer: {"),
+            text.replace(
+                "\n          beer: {", "\n          mead: {prompts: {en: [a horn of mead]}}\n          beer: {"
+            ),
             {"money"},
         ),
         ("nothing", text, {"alcohol", "money"}),
