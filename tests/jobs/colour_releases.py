@@ -12,7 +12,8 @@ import numpy.typing as npt
 from assay.platform.encoder import EncoderSpec
 from assay.platform.golden import GoldenSet, Truth
 from assay.platform.golden_rows import GoldenRow, Reviews
-from assay.platform.release import Release, ReleaseSpec, build_release
+from assay.platform.release import Release
+from assay.platform.release_build import ReleaseSpec, build_release
 
 LIBRARY = """
 assay_library: 1

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assay.platform.encoder import Precision
-from assay.platform.library import Phrases, SemanticLibrary
+from assay.platform.library import SemanticLibrary
+from assay.platform.phrases import Phrases
 from assay.platform.views import Preprocess
 
 
