@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export ONLY
 
-.PHONY: setup demo test lint bench encoder nightly
+.PHONY: setup demo test lint bench encoder starter nightly
 
 setup: $(VENV)/.ready
 
@@ -35,3 +35,7 @@ bench: setup
 
 encoder: setup
 	bash infra/scripts/encoder.sh $(BIN)
+
+# Builds the bundled release anew and calibrates it on composed pictures; its encoder stays. Some minutes.
+starter: setup
+	$(BIN)/python -m infra.scripts.starter

@@ -12,8 +12,9 @@ from assay.jobs.cli import _COMMANDS
 from assay.platform.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent
+TOLD = ("backfill", "calibrate", "evaluate", "release-build")
 OTHERS = {"--json", "--against", "--out", "--wheel", "--older-than", "--deep"}
-"""Flags of other commands, or of all."""
+"""Flags of yet other commands, or of all."""
 
 README = (ROOT / "README.md").read_text()
 
@@ -29,12 +30,26 @@ def test_every_command_is_described() -> None:
 
 
 def test_every_flag_exists() -> None:
-    typed = [sys.executable, "-m", "assay.jobs", "backfill", "--help"]
-    asked = subprocess.run(typed, capture_output=True, text=True, check=True).stdout
+    asked = "".join(help_of(command) for command in TOLD)
     flags = set(re.findall(r"`(?:[^`]* )?(--[a-z][a-z.-]+)", README)) - OTHERS
     assert len(flags) > 4
     for flag in flags:
         assert flag in asked, flag
+
+
+def help_of(command: str) -> str:
+    typed = [sys.executable, "-m", "assay.jobs", *command.split(), "--help"]
+    return subprocess.run(typed, capture_output=True, text=True, check=True).stdout
+
+
+def test_commands_shown_exist_with_their_flags() -> None:
+    """The lines that begin with a prompt, of the commands that have no test that runs them as written."""
+    shown = re.findall(r"^\$ \.venv/bin/assay ((?:golden build|calibrate|evaluate) .*)$", README, re.MULTILINE)
+    assert len(shown) == 3
+    for line in shown:
+        words = line.split("#")[0].split()
+        known = help_of("golden build" if words[0] == "golden" else words[0])
+        assert all(word in known for word in words if word.startswith("--")), line
 
 
 def test_links_lead_somewhere() -> None:

@@ -24,8 +24,8 @@ Pixels = npt.NDArray[np.uint8]
 Decode = Callable[[bytes, Preprocess], Pixels | None]
 """One view, uint8[size, size, 3]; None where there is no picture."""
 
-SAME = 1.0
-"""Mean difference, in levels of 255, up to which two decoders' outputs are the same."""
+SAME = {"full": 0.1, "scaled": 1.0}
+"""Mean difference, in levels of 255, up to which two decoders' outputs are the same, by what the encoder asks for."""
 
 
 class Unread(Exception):
@@ -50,14 +50,15 @@ def plain_pillow(data: bytes, preprocess: Preprocess) -> Pixels | None:
     return place(picture.resize(window.size, Image.Resampling[preprocess.interpolation.upper()], box), preprocess)
 
 
-def drafted_pillow(data: bytes, preprocess: Preprocess) -> Pixels:
-    """Pillow with scaled decoding, and nothing else."""
+def bare_pillow(data: bytes, preprocess: Preprocess) -> Pixels:
+    """Pillow, scaled while decoding if the encoder asks for that, and nothing else."""
     try:
         picture = Image.open(io.BytesIO(data))
         if picture.mode != "RGB":
             raise Unread(picture.mode)
         window = windows(*picture.size, preprocess, tiles=False)[0]
-        picture.draft(None, draft_size(*picture.size, window))
+        if preprocess.decode == "scaled":
+            picture.draft(None, draft_size(*picture.size, window))
         return place(scale(picture, window, preprocess), preprocess)
     except OSError as error:
         raise Unread(str(error)) from error
@@ -72,8 +73,8 @@ def _simplejpeg() -> Decode:
             if colours != "YCbCr":
                 raise Unread(colours)
             window = windows(width, height, preprocess, tiles=False)[0]
-            least_width, least_height = draft_size(width, height, window)
-            pixels = simplejpeg.decode_jpeg(data, min_width=least_width, min_height=least_height, min_factor=1)
+            least = draft_size(width, height, window) if preprocess.decode == "scaled" else (width, height)
+            pixels = simplejpeg.decode_jpeg(data, min_width=least[0], min_height=least[1], min_factor=1)
         except ValueError as error:
             raise Unread(str(error)) from error
         return place(scale(Image.fromarray(pixels), window, preprocess), preprocess)
@@ -98,8 +99,8 @@ def _torchvision() -> Decode:
 
 CANDIDATES: Mapping[str, Callable[[], Decode]] = {
     "assay": lambda: product,
-    "Pillow, draft": lambda: drafted_pillow,
-    "simplejpeg, scaled": _simplejpeg,
+    "Pillow": lambda: bare_pillow,
+    "simplejpeg": _simplejpeg,
     "torchvision, in full": _torchvision,
 }
 
@@ -113,7 +114,8 @@ def find_fastest(sample: Sequence[bytes], preprocess: Preprocess, threads: int) 
             read: Decode = partial(_or_product, make())
         except (ImportError, RuntimeError, OSError):  # not installed here, or its C library does not load
             continue
-        if all(_is_same(one, read(data, preprocess)) for one, data in zip(wanted, sample, strict=True)):
+        same = SAME[preprocess.decode]
+        if all(_is_same(one, read(data, preprocess), same) for one, data in zip(wanted, sample, strict=True)):
             timed.append((_time(read, sample, preprocess, threads), name, read))
     _, name, read = min(timed, key=lambda one: one[0])
     return name, read
@@ -126,10 +128,10 @@ def _or_product(read: Decode, data: bytes, preprocess: Preprocess) -> Pixels | N
         return product(data, preprocess)
 
 
-def _is_same(wanted: Pixels | None, got: Pixels | None) -> bool:
+def _is_same(wanted: Pixels | None, got: Pixels | None, same: float) -> bool:
     if wanted is None or got is None:
         return wanted is got
-    return float(np.abs(wanted.astype(np.int16) - got).mean()) <= SAME
+    return float(np.abs(wanted.astype(np.int16) - got).mean()) <= same
 
 
 def _time(read: Decode, sample: Sequence[bytes], preprocess: Preprocess, threads: int) -> float:

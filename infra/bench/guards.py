@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from assay.platform.encoder import Embeddings, load_encoder
+from assay.platform.clip_encoder import ClipEncoder
+from assay.platform.encoder import Embeddings
 from assay.platform.faults import OK
 from assay.platform.moderator import Moderator
 from assay.platform.release import Release, bundled_release
@@ -60,7 +61,8 @@ def _read(table: Path) -> pa.Table:
 
 
 def _reference(release: Release, paths: list[Path], batch: int) -> Embeddings:
-    encoder = load_encoder(release.directory / release.manifest.encoder.path, "fp32", "cpu")
+    directory = release.directory / release.manifest.encoder.path
+    encoder = ClipEncoder(directory, release.manifest.encoder.digest, "fp32", "cpu")  # torch, whatever the product runs
     found = []
     for some in batches(paths, batch):
         pixels = [plain_pillow(path.read_bytes(), release.preprocess) for path in some]

@@ -50,7 +50,7 @@ class EncoderSpec(Spec):
     `model` is `bundled`, `hash`, an open_clip name (`ViT-B-32`, with its `pretrained` tag),
     `hf-hub:owner/name`, or `local-dir:path`. A release pins the precision and the way of decoding, because others
     give other embeddings: `scaled` decodes large JPEGs two to four times as fast, and turns over about one verdict in
-    sixty.
+    ninety.
     """
 
     model: str = "bundled"

@@ -46,7 +46,7 @@ class Preprocess(BaseModel):
     fit: Literal["pad", "crop", "squash"] = Field(description="how a picture that is not square gets into it")
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     fill: int = Field(default=0, ge=0, le=255, description="grey level around a padded picture")
-    decode: Decode = Field(default="full", description="scaled: large JPEGs faster, and one verdict in sixty another")
+    decode: Decode = Field(default="full", description="scaled: large JPEGs faster, and one verdict in ninety another")
     mean: tuple[float, float, float] = Field(description="of red, green, blue, on a scale of 0 to 1")
     std: tuple[float, float, float] = Field(description="of red, green, blue, on a scale of 0 to 1")
 
