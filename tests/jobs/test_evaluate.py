@@ -179,5 +179,11 @@ def test_what_cannot_be_measured_is_refused(
     assert "not of the release's encoder" in refused(capsys, tmp_path, *asked, other)
     kept = write_golden(tmp_path / "kept", [row.model_copy(update={"split": "calibrate"}) for row in rows], encoder)
     assert "no row is for 'test'" in refused(capsys, tmp_path, *asked, kept)
+    fine = [
+        row.model_copy(update={"slices": {"user": str(place)}}) for place, row in enumerate(embedded_rows(release, 80))
+    ]
+    assert "slice 'user' parts" in refused(capsys, tmp_path, *asked, write_golden(tmp_path / "fine", fine, encoder))
+    old = [row.model_copy(update={"labels": {"old_things": "present"}}) for row in rows]
+    assert "nobody was asked" in refused(capsys, tmp_path, *asked, write_golden(tmp_path / "old", old, encoder))
     assert "no policy 'plan'" in refused(capsys, tmp_path, *asked, golden, "--policy", "plan")
     assert "cannot be" in refused(capsys, tmp_path, *asked, tmp_path / "nowhere")
