@@ -59,9 +59,12 @@ def seen(store: Path) -> dict[str, str]:
     return dict(zip(rows["uri"].to_pylist(), rows["etag"].to_pylist(), strict=True))
 
 
-def test_the_command_prints_what_it_drew(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_drew(
+    store: Path, marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "golden.parquet"
-    assert main(["golden", "build", str(store), str(out), "--images", "30", "--json"]) == 0
+    typed = ["golden", "build", str(store), "--release", Release.load(marked).id, "--images", "30", str(out), "--json"]
+    assert main(typed) == 0
     facts = json.loads(capsys.readouterr().out)
     golden = GoldenSet.read(out)
     assert (facts["images"], facts["population"], facts["digest"]) == (30, READABLE, golden.digest)

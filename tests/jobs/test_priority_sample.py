@@ -68,6 +68,14 @@ def test_weighted_totals_estimate_the_population_within_their_error(
     assert np.mean(positives) > 4 * blindly, (np.mean(positives), blindly)
 
 
+@pytest.mark.parametrize("growth", [1.0, 1.05])
+def test_small_samples_are_not_biased_either(growth: float) -> None:
+    """With five of forty, weights made from the rank of the fifth and not of the sixth would be a quarter too great."""
+    shares = np.power(growth, np.arange(40)).astype(np.float64)
+    totals = [sampled(shares, seed, size=5).weights.sum() for seed in range(1500)]
+    assert abs(np.mean(totals) - 40) <= 4 * np.std(totals) / np.sqrt(len(totals))
+
+
 def test_no_image_stands_for_too_many(scores: npt.NDArray[np.float32]) -> None:
     greatest = [sampled(shares_of(scores), seed).weights.max() for seed in range(20)]
     assert max(greatest) <= 1.2 / EVERYWHERE * POPULATION / SIZE

@@ -29,9 +29,11 @@ def refusal(*rows: dict[str, object], known: Iterable[str] | None = None) -> Gol
 
 
 def test_blanks_say_nothing() -> None:
-    [found] = parse(row(labels={"weapons": "present", "nudity": None, "hate": ""}, note="", weight=None, split=""))
+    [found] = parse(
+        row(labels={"weapons": "present", "nudity": None, "hate": ""}, note="", weight=None, split="", embedding=b"")
+    )
     assert found.labels == {"weapons": "present"}
-    assert (found.note, found.weight, found.split, found.etag) == (None, 1.0, None, "")
+    assert (found.note, found.weight, found.split, found.etag, found.embedding) == (None, 1.0, None, "", None)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,7 @@ def test_blanks_say_nothing() -> None:
         ({"labels": {"weapons": "Absent"}}, "did you mean 'absent'?"),
         ({"labels": {"weapons": "yes"}}, "'yes' is none of present, absent, unsure"),
         ({"labels": "weapons"}, "labels: input should be a valid dictionary"),
+        ({"labels": [{"key": [], "value": "present"}]}, "labels: input should be a valid dictionary"),
         ({"labels": [1, 2]}, "labels: input should be a valid dictionary"),
         ({"labels": [("weapons", "present"), ("weapons", "absent")]}, "'weapons' is said twice"),
         ({"labels": {"weapons": "present"}, "reviewer": ""}, "it says labels and names no reviewer"),
@@ -54,7 +57,7 @@ def test_blanks_say_nothing() -> None:
         ({"weight": 0}, "weight: input should be greater than 0"),
         ({"weight": "nan"}, "weight: input should be a finite number"),
         ({"weight": float("inf")}, "weight: input should be a finite number"),
-        ({"split": "tests"}, "'tests' is neither calibrate nor test; did you mean 'test'?"),
+        ({"split": "tests"}, "'tests' is none of calibrate, test; did you mean 'test'?"),
         ({"uri": ""}, "it has no uri"),
         ({"uri": 7}, "uri: input should be a valid string, not 7"),
         ({"uri": "\ud800"}, "uri: input should be a valid string"),

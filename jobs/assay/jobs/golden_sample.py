@@ -101,10 +101,10 @@ class _Subject:
     labels: tuple[str, ...]
 
     def thresholds(self) -> dict[str, list[float]]:
-        """The thresholds of each label under the policy."""
+        """The thresholds of each label under the policy that are numbers."""
         rules = {label: self.policy.labels.get(label, self.policy.default) for label in self.labels}
         return {
-            label: [edge for edge in (rule.review, rule.block) if edge is not None]
+            label: [edge for edge in (rule.review, rule.block) if isinstance(edge, float)]
             for label, rule in rules.items()
             if rule is not None
         }

@@ -135,6 +135,8 @@ class GoldenSet:
 
 def _merge(rows: Sequence[GoldenRow]) -> GoldenRow:
     """One row of all that is said of one image."""
+    if len(rows) == 1:
+        return rows[0]
     rows = sorted(rows, key=lambda row: (row.time, row.reviewer))
     first, last = rows[0], rows[-1]
     labels = _latest((row.reviewer, row.labels) for row in rows)
@@ -168,5 +170,9 @@ def _first(values: Iterable[T | None]) -> T | None:
 
 
 def _digest(rows: Iterable[GoldenRow]) -> str:
-    lines = (json.dumps(row.model_dump(mode="json", exclude={"embedding"}), sort_keys=True) for row in rows)
-    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(map(_canonical, rows))).encode()).hexdigest()
+
+
+def _canonical(row: GoldenRow) -> str:
+    said = {name: getattr(row, name) for name in GOLDEN.names if name not in ("time", "embedding")}
+    return json.dumps(said | {"time": row.time.isoformat()}, sort_keys=True)

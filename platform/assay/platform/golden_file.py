@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from assay.platform.disk import write_file
@@ -73,8 +74,7 @@ def table_of(reviews: Reviews) -> pa.Table:
     """Rows as an Arrow table, what is said about all of them in its metadata."""
     about = {ENCODER_KEY: reviews.encoder} if reviews.encoder else {}
     about |= {ASKED_KEY: json.dumps(reviews.asked)} if reviews.asked else {}
-    rows = [row.model_dump() for row in reviews.rows]
-    columns = [pa.array((_arrow(row[field.name]) for row in rows), field.type) for field in GOLDEN]
+    columns = [pa.array([_arrow(getattr(row, field.name)) for row in reviews.rows], field.type) for field in GOLDEN]
     return pa.table(columns, schema=GOLDEN.with_metadata(about or None))
 
 
@@ -207,10 +207,10 @@ def _in_microseconds(table: pa.Table, where: str) -> pa.Table:
     place = table.schema.get_field_index("time")
     if pa.types.is_null(table.schema.field(place).type):
         return table
-    options = pa.compute.CastOptions(MICROSECONDS, allow_time_truncate=True)
+    options = pc.CastOptions(MICROSECONDS, allow_time_truncate=True)
     try:
         times = table["time"].cast(options=options)
-        times.to_pylist()
+        pc.min_max(times).as_py()
     except (pa.ArrowException, ValueError, OverflowError) as error:
         why = f"column 'time' holds a time that is not in the years 1 to 9999: {error}"
         fix = "check the unit of the timestamps"

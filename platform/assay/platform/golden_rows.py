@@ -63,26 +63,13 @@ def _pairs(value: object) -> object:
         found: dict[object, object] = {}
         for one in value:
             pair = (one.get("key"), one.get("value")) if isinstance(one, dict) else one
-            if not isinstance(pair, tuple) or len(pair) != 2:
+            if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], str):
                 return value
             if pair[0] in found:
                 raise ValueError(f"{pair[0]!r} is said twice")
             found[pair[0]] = pair[1]
         value = found
     return {key: word for key, word in value.items() if word not in (None, "")} if isinstance(value, dict) else value
-
-
-def _truth(word: object) -> object:
-    known = [truth.value for truth in Truth]
-    if word not in known:
-        raise ValueError(f"{word!r} is none of present, absent, unsure{did_you_mean(str(word).casefold(), known)}")
-    return word
-
-
-def _split(word: object) -> object:
-    if word not in SPLITS:
-        raise ValueError(f"{word!r} is neither calibrate nor test{did_you_mean(str(word).casefold(), SPLITS)}")
-    return word
 
 
 def _time(value: object) -> object:
@@ -120,7 +107,6 @@ def _halves(value: bytes) -> bytes:
     return value
 
 
-Word = Annotated[Truth, BeforeValidator(_truth)]
 Name = Annotated[str, Field(min_length=1)]
 Bytes = Annotated[bytes, BeforeValidator(_bytes), AfterValidator(_halves)]
 
@@ -130,14 +116,14 @@ class GoldenRow(BaseModel, frozen=True, extra="forbid"):
 
     uri: Name
     etag: str = ""
-    labels: Annotated[dict[Name, Word], BeforeValidator(_pairs)] = {}
+    labels: Annotated[dict[Name, Truth], BeforeValidator(_pairs)] = {}
     slices: Annotated[dict[Name, str], BeforeValidator(_pairs)] = {}
     reviewer: str = ""
     policy: str | None = None
     time: Annotated[datetime.datetime, BeforeValidator(_time)]
     note: str | None = None
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
-    split: Annotated[Split, BeforeValidator(_split)] | None = None
+    split: Split | None = None
     embedding: Bytes | None = None
 
     @model_validator(mode="after")
@@ -197,7 +183,7 @@ def parse_rows(raw: Iterable[Raw], known_labels: Collection[str] | None = None) 
     placed: list[tuple[Place, GoldenRow]] = []
     problems: list[tuple[Place, str]] = []
     for place, values in raw:
-        said = {name: value for name, value in values.items() if value is not None and value != ""}
+        said = {name: value for name, value in values.items() if value is not None and value not in ("", b"")}
         try:
             row = GoldenRow.model_validate(said)
         except ValidationError as error:
@@ -231,6 +217,10 @@ def _explain(error: ErrorDetails) -> str:
             return f"it has no {name}"
         case "extra_forbidden":
             return f"unknown column {name!r}{did_you_mean(name, GOLDEN.names)}"
+        case "enum" | "literal_error":
+            words = SPLITS if name == "split" else tuple(truth.value for truth in Truth)
+            told = f"{name}: {error['input']!r} is none of {', '.join(words)}"
+            return told + did_you_mean(str(error["input"]).casefold(), words)
         case "value_error":
             return f"{name}: {error['ctx']['error']}".removeprefix(": ")
         case _:
@@ -242,13 +232,15 @@ def _unknown(
     placed: list[tuple[Place, GoldenRow]], known_labels: Collection[str] | None
 ) -> Iterator[tuple[Place, str]]:
     """Labels the library does not have, each told once."""
-    found: dict[str, list[Place]] = {}
-    for place, row in placed if known_labels is not None else ():
-        for label in row.labels.keys() - set(known_labels or ()):
+    if known_labels is None:
+        return
+    known, found = frozenset(known_labels), dict[str, list[Place]]()
+    for place, row in placed:
+        for label in row.labels.keys() - known:
             found.setdefault(label, []).append(place)
     for label, places in found.items():
         more = f", in {len(places):,} rows" if len(places) > 1 else ""
-        yield places[0], f"unknown label {label!r}{did_you_mean(label, known_labels or ())}{more}"
+        yield places[0], f"unknown label {label!r}{did_you_mean(label, known)}{more}"
 
 
 def _contradictions(placed: list[tuple[Place, GoldenRow]]) -> Iterator[tuple[Place, str]]:

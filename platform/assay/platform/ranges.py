@@ -11,8 +11,8 @@ from assay.platform.fetch import Range, fetch_range
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage
 
-WINDOW_BYTES = 32 * 2**20
-"""Bytes of one request, at most: some 300 images of 100 KB."""
+WINDOW_BYTES = 48 * 2**20
+"""Bytes of one request, at most: a shard of 256 images of 190 KB."""
 PEEK_BYTES = 2**16
 """Bytes asked for after a leap over more than a window: large members follow on each other, and only heads are read."""
 
