@@ -12,6 +12,7 @@ import numpy.typing as npt
 from assay.platform.encoder import EncoderSpec
 from assay.platform.golden import GoldenSet, Truth
 from assay.platform.golden_rows import GoldenRow, Reviews
+from assay.platform.hash_encoder import HASH_FILE, HashSpec
 from assay.platform.release import Release
 from assay.platform.release_build import ReleaseSpec, build_release
 
@@ -39,14 +40,15 @@ NOISE = 0.15
 """Of each number of an embedding: enough that labels are found often, not always."""
 
 
-def colour_release(folder: Path, *, red: str = "red", blue: str = "blue") -> Release:
-    """A release with these prompts for its two labels."""
-    folder.mkdir(parents=True)
+def colour_release(folder: Path, *, red: str = "red", blue: str = "blue", dim: int = 64) -> Release:
+    """A release with these prompts for its two labels; another `dim` is another encoder."""
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder" / HASH_FILE).write_text(HashSpec(dim=dim).model_dump_json())
     (folder / "library.txt").write_text(LIBRARY.replace("RED", red).replace("BLUE", blue))
     (folder / "policy.txt").write_text(POLICY)
     spec = ReleaseSpec(
         name="colours",
-        encoder=EncoderSpec(model="hash"),
+        encoder=EncoderSpec(model=f"local-dir:{folder / 'encoder'}"),
         library=folder / "library.txt",
         policies=(folder / "policy.txt",),
     )

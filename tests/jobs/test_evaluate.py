@@ -126,6 +126,23 @@ def test_images_that_are_gone_are_refused_or_counted(
     assert "gone" not in json.dumps(card)  # a card names no image
 
 
+def test_another_encoder_sees_the_images_for_itself(
+    release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the golden set keeps is of the first one's encoder, and says the opposite of what the images show."""
+    other = colour_release(tmp_path / "other", dim=48)
+    rows = []
+    for number, row in enumerate(embedded_rows(release, 24)):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (40, 40), "blue" if row.labels["red_things"] == "present" else "red").save(path)
+        rows.append(row.model_copy(update={"uri": path.as_uri()}))
+    golden = write_golden(tmp_path / "golden.parquet", rows, release.manifest.encoder.digest)
+    pair = ("--release", release.directory, "--golden", golden, "--against", other.directory)
+    comparison = told(capsys, *pair, "--measure.least", "1")["comparison"]
+    auc = next(one for one in comparison["differences"] if (one["label"], one["figure"]) == ("red_things", "roc_auc"))
+    assert (auc["candidate"], auc["reference"]) == (1, 0)
+
+
 def test_one_class_only_is_said(release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [row for row in embedded_rows(release, ROWS) if row.labels["red_things"] == "absent"]
     golden = write_golden(tmp_path / "golden.parquet", rows, release.manifest.encoder.digest)
@@ -162,5 +179,11 @@ def test_what_cannot_be_measured_is_refused(
     assert "not of the release's encoder" in refused(capsys, tmp_path, *asked, other)
     kept = write_golden(tmp_path / "kept", [row.model_copy(update={"split": "calibrate"}) for row in rows], encoder)
     assert "no row is for 'test'" in refused(capsys, tmp_path, *asked, kept)
+    fine = [
+        row.model_copy(update={"slices": {"user": str(place)}}) for place, row in enumerate(embedded_rows(release, 80))
+    ]
+    assert "slice 'user' parts" in refused(capsys, tmp_path, *asked, write_golden(tmp_path / "fine", fine, encoder))
+    old = [row.model_copy(update={"labels": {"old_things": "present"}}) for row in rows]
+    assert "nobody was asked" in refused(capsys, tmp_path, *asked, write_golden(tmp_path / "old", old, encoder))
     assert "no policy 'plan'" in refused(capsys, tmp_path, *asked, golden, "--policy", "plan")
     assert "cannot be" in refused(capsys, tmp_path, *asked, tmp_path / "nowhere")

@@ -100,7 +100,8 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
     scorer = release.raw_scorer()
     golden = GoldenSet.read(spec.golden, scorer.labels).only(SPLIT)
     seen = embed_golden(golden, release, Storage(spec.storage), spec.store, progress)
-    check_missing(seen, spec.golden, spec.allow_missing)
+    if not spec.allow_missing:
+        seen.refuse_missing(spec.golden)
     truth = gather_truth(golden, seen, scorer, spec.slices, spec.golden)
     calibration = fit_calibration(truth, scorer, release, golden.digest)
     points = find_points(truth, scorer.calibrated(calibration), release, calibration, golden.digest)
@@ -114,18 +115,6 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
         uncalibrated=calibration.uncalibrated,
         promises=tuple(_facts(made, points)),
     )
-
-
-def check_missing(seen: GoldenEmbeddings, golden: str, allowed: bool) -> None:
-    """Refuse a golden set of which images could not be seen, unless that is allowed."""
-    if seen.missing and not allowed:
-        some = ", ".join(seen.missing[:5]) + (" …" if len(seen.missing) > 5 else "")
-        raise SpecError(
-            f"{len(seen.missing)} images of the golden set could not be seen",
-            where=golden,
-            why=some,
-            fix="name the --store that observed them, bring them back, or go on without them: --allow-missing",
-        )
 
 
 def gather_truth(

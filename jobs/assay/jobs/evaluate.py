@@ -31,6 +31,9 @@ from assay.platform.storage import Storage, StorageSpec
 
 Tell = Callable[[str], None]
 
+MAX_VALUES = 64
+"""Of a slice. Every two of them are compared, for each label; thousands would be names, not groups."""
+
 
 class EvaluateSpec(Spec):
     """What is measured, on what, and against what."""
@@ -74,20 +77,24 @@ def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
         SpecError, StoreVersionError: the store does not serve.
         StorageError: images cannot be fetched.
     """
-    releases = [resolve_release(ref) for ref in (spec.release, spec.against)[: 1 if spec.against is None else 2]]
+    others = [] if spec.against is None else [spec.against]
+    releases = [resolve_release(ref) for ref in (spec.release, *others)]
     golden = _read_golden(spec, releases)
     found = _embed(golden, releases, spec, tell)
     kept = reduce(np.intersect1d, [one.seen for one in found])
+    if not len(kept):
+        why = f"all of its {len(golden):,} images are missing"
+        fix = "name the store that observed them"
+        raise GoldenError("nothing is left to measure", where=str(spec.golden), why=why, fix=fix)
     evaluations = []
     for release, embeddings in zip(releases, found, strict=True):
         tell(f"measuring {release.id} on {len(kept):,} images")
         scored = _score(release, spec, golden, embeddings, kept)
         evaluations.append(evaluate(scored, spec.measure))
-    [release, *others] = releases
     comparison = None
     if others:
-        comparison = compare(evaluations[0], evaluations[1], spec.margin, (release.id, others[0].id))
-    card = grade(evaluations[0], _subject(release, spec, golden, len(golden) - len(kept)))
+        comparison = compare(evaluations[0], evaluations[1], spec.margin, (releases[0].id, releases[1].id))
+    card = grade(evaluations[0], _subject(releases[0], spec, golden, len(golden) - len(kept)))
     return Evaluated(EvaluateFacts(scorecard=card, comparison=comparison), evaluations[0])
 
 
@@ -100,7 +107,22 @@ def _read_golden(spec: EvaluateSpec, releases: Sequence[Release]) -> GoldenSet:
         why = f"all of its {len(golden):,} rows are of another split"
         fix = "name another --split, or `all`"
         raise GoldenError(f"no row is for {spec.split!r}", where=str(spec.golden), why=why, fix=fix)
+    for release in releases:
+        _refuse_unasked(chosen, release, str(spec.golden))
+    for name, values in chosen.slices().items():
+        if len(np.unique(values)) > MAX_VALUES:
+            why = f"it has {len(np.unique(values)):,} values, at most {MAX_VALUES} are measured"
+            fix = "group its values, or leave it out"
+            raise GoldenError(f"slice {name!r} parts images too finely", where=str(spec.golden), why=why, fix=fix)
     return chosen
+
+
+def _refuse_unasked(golden: GoldenSet, release: Release, where: str) -> None:
+    labels = release.library().labels
+    if not set(labels) & set(golden.labels):
+        why = f"it says {', '.join(golden.labels)}; the release scores {', '.join(labels)}"
+        fix = "have images labelled for the release's labels"
+        raise GoldenError(f"nobody was asked about a label of {release.id}", where=where, why=why, fix=fix)
 
 
 def _embed(golden: GoldenSet, releases: Sequence[Release], spec: EvaluateSpec, tell: Tell) -> list[GoldenEmbeddings]:
@@ -136,13 +158,6 @@ def _score(
     release: Release, spec: EvaluateSpec, golden: GoldenSet, found: GoldenEmbeddings, rows: npt.NDArray[np.int64]
 ) -> ScoredGolden:
     """Rows of a golden set with the release's scores, for the labels that someone was asked about."""
-    if not len(rows):
-        raise GoldenError(
-            "no image of the golden set can be had",
-            where=str(spec.golden),
-            why=f"{len(golden):,} are missing",
-            fix="name the store that observed them",
-        )
     library, scorer = release.library(), release.scorer()
     asked = [place for place, label in enumerate(scorer.labels) if label in golden.labels]
     labels = tuple(scorer.labels[place] for place in asked)

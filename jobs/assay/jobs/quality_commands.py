@@ -5,7 +5,6 @@ Knows terminals, tables and JSON output. Does not know how a threshold is found.
 
 from typing import Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -13,12 +12,10 @@ from rich.text import Text
 
 from assay.jobs import calibrate as calibrate_job
 from assay.jobs.calibrate import CalibrateFacts, CalibrateSpec
-
-_FLAT = Parameter(name="*")
-AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
+from assay.jobs.printed import FLAT, AsJson
 
 
-def calibrate(spec: Annotated[CalibrateSpec, _FLAT], *, as_json: AsJson = False) -> int:
+def calibrate(spec: Annotated[CalibrateSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Learn probabilities from confirmed truth, and the thresholds that keep what the release's policies promise."""
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("golden images", total=None)

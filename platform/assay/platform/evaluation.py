@@ -165,7 +165,8 @@ class _Measured:
     def calibration(self) -> Figures:
         """How far scores are from probabilities.
 
-        Noise makes an error look larger, and resampling adds it once more: the resamples are reflected at the value.
+        Noise in a bin adds to the error and never takes from it. So the lower limit is less by all noise of all bins
+        (the triangle inequality), the upper limit has it twice; and both have an unseen image, wholly misjudged.
         """
         bins = self.spec.bins
         lack = self._lack(positives=self.spec.least, negatives=self.spec.least, known=self.spec.least * bins)
@@ -174,9 +175,11 @@ class _Measured:
         known = self.truth >= 0
         sample = self.sample.part(known)
         reliability = Reliability(self.scores[known], self.truth[known] == 1, sample.weights, bins)
-        value, draws = float(reliability.error(sample.weights[None])[0]), reliability.error(sample.resampled)
-        reflected = np.maximum(2 * value - draws, 0)
-        return {"calibration_error": Spread(value, draws, reflected, reflected)}
+        seen, resampled = reliability.excess(sample.weights[None]), reliability.excess(sample.resampled)
+        value, draws = float(np.abs(seen).sum()), np.abs(resampled).sum(axis=1)
+        noise = np.abs(resampled - seen).sum(axis=1)
+        low, high = (sample.unseen * (sample.weights.max() / sample.weights.sum())).astype(np.float64).T
+        return {"calibration_error": Spread(value, draws, np.maximum(value - noise - low, 0), draws + high)}
 
     def decisions(self, thresholds: Mapping[str, float]) -> Figures:
         """Figures of each action's threshold; an action never asked for has none."""

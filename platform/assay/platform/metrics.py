@@ -78,11 +78,16 @@ class Reliability:
         self._in_bin = np.equal.outer(self.bins, np.arange(bins))  # [n, bins]
         self._scores, self._positive, self._weights = scores.astype(np.float64), positive, weights
 
+    def excess(self, weights: Weights) -> Doubles:
+        """For weights [b, n], [b, bins]: how far each bin's mean score is over its share positive, times its weight."""
+        over = (self._scores - self._positive)[:, None] * self._in_bin  # [n, bins]
+        summed = (weights @ over.astype(weights.dtype)).astype(np.float64)
+        excess: Doubles = summed / weights.sum(axis=1, dtype=np.float64)[:, None]
+        return excess
+
     def error(self, weights: Weights) -> Doubles:
         """Calibration error [b] for weights [b, n]: over bins, by weight, the mean of |mean score - share positive|."""
-        excess = (self._scores - self._positive)[:, None] * self._in_bin  # [n, bins]
-        summed = np.abs(weights @ excess.astype(weights.dtype)).sum(axis=1, dtype=np.float64)
-        error: Doubles = summed / weights.sum(axis=1, dtype=np.float64)
+        error: Doubles = np.abs(self.excess(weights)).sum(axis=1)
         return error
 
     def points(self) -> tuple[Doubles, Doubles, Doubles]:

@@ -3,7 +3,7 @@
 Knows the fields and what each figure means. Does not know how figures are measured (`evaluation.py`).
 """
 
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -34,11 +34,14 @@ def figure_kind(name: str) -> str:
     return "recall_at_precision" if name.startswith("recall_at_precision") else name.rpartition(".")[2]
 
 
+Precision = Annotated[float, Field(gt=0, lt=1)]
+
+
 class ScorecardSpec(Spec):
     """What is measured, and what is too little to measure."""
 
     resampling: ResamplingSpec = Field(ResamplingSpec(), description="how intervals are found")
-    precisions: tuple[float, ...] = Field((0.90, 0.98), description="recall is told at these precisions")
+    precisions: tuple[Precision, ...] = Field((0.90, 0.98), description="recall is told at these precisions")
     bins: int = Field(10, ge=2, le=100, description="bins of equal weight of the calibration error")
     least: int = Field(
         10,
