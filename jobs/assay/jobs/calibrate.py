@@ -101,7 +101,7 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
     golden = GoldenSet.read(spec.golden, scorer.labels).only(SPLIT)
     seen = embed_golden(golden, release, Storage(spec.storage), spec.store, progress)
     if not spec.allow_missing:
-        seen.refuse_missing(spec.golden)
+        seen.refuse_missing()
     truth = gather_truth(golden, seen, scorer, spec.slices, spec.golden)
     calibration = fit_calibration(truth, scorer, release, golden.digest)
     points = find_points(truth, scorer.calibrated(calibration), release, calibration, golden.digest)
