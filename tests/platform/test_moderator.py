@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from assay.platform.batch import BATCH_ROWS, ImageBatch, Looked
+from assay.platform.calibration import Calibration
 from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import ConservationError, PolicyError, ReleaseError
 from assay.platform.hash_encoder import COLOURS
 from assay.platform.images import Budget, Decoded, decode
 from assay.platform.moderator import Moderator
+from assay.platform.promise import LabelPoints, OperatingPoint, OperatingPoints, Target
 from assay.platform.release import Release, bundled_release, resolve_release
-from assay.platform.release_build import ReleaseSpec, build_release, hash_release
+from assay.platform.release_build import ReleaseSpec, add_measured, build_release, hash_release
 from assay.platform.rows import OBSERVATIONS, VERDICTS, ImageRef
 
 LIBRARY = """\
@@ -48,7 +50,7 @@ name: fire
 on_fault: block
 labels:
   warm: {review: 0.5, block: 0.99}
-  hot: {review: 0.5, block: 0.6}
+  hot: {review: 0.5, block: {precision: 0.9}}
 """
 
 
@@ -60,7 +62,17 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     spec = ReleaseSpec(
         name="colours", encoder=EncoderSpec(model="hash"), library=made / "in.yaml", policies=(made / "fire.yaml",)
     )
-    return build_release(made / "release", spec)
+    raw = build_release(made / "raw", spec)
+    bound = Calibration().point_bindings(raw.bindings(), raw.library())
+    point = OperatingPoint(
+        threshold=0.6,
+        target=Target(precision=0.9),
+        **{"estimate": 0.95, "bound": 0.91, "images": 500, "positives": 90, "flagged": 80},
+        golden="g",
+        bound_to=bound["hot"],
+    )
+    points = OperatingPoints(policies={"fire": {"hot": LabelPoints(block=point)}})
+    return add_measured(raw, made / "release", Calibration(), points)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +105,7 @@ def test_judge(moderator: Moderator) -> None:
     judged.observations.validate(full=True)
     judged.verdicts.validate(full=True)
     assert [len(one) for one in judged.observations["embedding"].to_pylist()] == [128, 0, 256, 128, 128]
-    assert judged.verdicts["action"].to_pylist() == ["pass", "block", "block", "block", "pass"]
+    assert judged.verdicts["action"].to_pylist() == ["pass", "block", "block", "review", "pass"]  # warm: by hand
 
 
 def test_a_finding_says_why(moderator: Moderator) -> None:

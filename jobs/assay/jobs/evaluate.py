@@ -26,6 +26,7 @@ from assay.platform.library import SemanticLibrary
 from assay.platform.policy import Policy
 from assay.platform.release import Release, resolve_release
 from assay.platform.scorecard import Scorecard, ScorecardSpec, Subject
+from assay.platform.scoring import over_views
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 
@@ -162,7 +163,7 @@ def _score(
     asked = [place for place, label in enumerate(scorer.labels) if label in golden.labels]
     labels = tuple(scorer.labels[place] for place in asked)
     # Of an image's views the greatest score counts, as when it is judged.
-    best = np.maximum.reduceat(scorer.score(found.embeddings).labels, found.starts[found.seen], axis=0)
+    best, _ = over_views(scorer.score(found.embeddings).labels, found.starts[found.seen])
     names = [f"{uri} {etag}" for uri, etag in zip(golden.uris, golden.etags, strict=True)]
     return ScoredGolden(
         images=[names[row] for row in rows],
@@ -170,18 +171,15 @@ def _score(
         scores=best[np.searchsorted(found.seen, rows)][:, asked],
         truth=golden.truth(labels)[rows],
         weights=golden.weights[rows],
-        thresholds=_thresholds(release.policy(spec.policy), labels),
+        thresholds=_thresholds(release, release.policy(spec.policy), labels),
         slices={name: values[rows] for name, values in golden.slices().items()},
         siblings=tuple(_siblings(library, labels)),
     )
 
 
-def _thresholds(policy: Policy, labels: Sequence[str]) -> dict[str, Scores]:
-    rules = [policy.labels.get(label, policy.default) for label in labels]
-    return {
-        action: np.array([getattr(rule, action, None) or np.inf for rule in rules], np.float32)
-        for action in ("review", "block")
-    }
+def _thresholds(release: Release, policy: Policy, labels: Sequence[str]) -> dict[str, Scores]:
+    review, block = policy.thresholds(labels, release.operating_points().of(policy.name))
+    return {"review": review, "block": block}
 
 
 def _siblings(library: SemanticLibrary, labels: Sequence[str]) -> Iterator[tuple[str, str]]:

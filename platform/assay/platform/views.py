@@ -151,8 +151,8 @@ def scale(image: Image.Image, window: Window, preprocess: Preprocess) -> Image.I
     x0, y0, x1, y1 = window.box
     width, height = image.size
     left, top, right, bottom = x0 * width, y0 * height, min(x1 * width, width), min(y1 * height, height)
-    if (left, top, right, bottom) == (0, 0, *window.size):
-        return image.copy()
+    if (right - left, bottom - top) == window.size and left.is_integer() and top.is_integer():
+        return image.crop((int(left), int(top), int(right), int(bottom)))  # nothing to scale, so nothing to round
     # A see-through pixel's colour counts by its opacity, as in Pillow; taken once, not once in each pass.
     ready = image.convert("RGBa") if image.mode == "RGBA" else image
     convolution = ResizeAlg.convolution(FILTERS[preprocess.interpolation])
