@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_every_flag_exists() -> None:
         assert flag in asked, flag
 
 
+@cache
 def help_of(command: str) -> str:
     typed = [sys.executable, "-m", "assay.jobs", *command.split(), "--help"]
     return subprocess.run(typed, capture_output=True, text=True, check=True).stdout

@@ -54,7 +54,7 @@ def test_a_card_says_what_the_release_does(release: Release, golden: Path, capsy
         "missing": 0,
         "unasked": [],
     }
-    assert red["thresholds"] == {"review": 0.3, "block": 0.7}
+    assert red["thresholds"] == {"review": 0.3}, "what is set by hand never blocks"
     rows = embedded_rows(release, ROWS)
     vectors = np.stack([np.frombuffer(row.embedding or b"", "<f2") for row in rows])
     scorer = Moderator(release).scorer

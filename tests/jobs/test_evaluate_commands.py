@@ -39,5 +39,5 @@ def test_a_gap_is_told_as_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixtu
     golden = write_golden(tmp_path / "golden.parquet", rows, release.manifest.encoder.digest)
     assert main(["evaluate", "--release", str(release.directory), "--golden", str(golden)]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "gap: red_things, block: false negative rate 100.0% for style drawing" in out
+    assert "gap: red_things, review: false positive rate 33.3% for style drawing, 0.0% for photo" in out
     assert "for photo" in out
