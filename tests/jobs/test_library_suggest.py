@@ -113,7 +113,7 @@ def test_a_store_of_another_encoder_or_an_empty_one_is_refused(
 
 def test_a_draft_is_a_concept_of_a_library(release_dir: Path) -> None:
     one = Suggestion(
-        names=("24-hour clock", "a \u201cclock\u201d"),
+        names=("24-hour clock", 'a "clock"'),
         images=3,
         share=0.1,
         images_before=0,

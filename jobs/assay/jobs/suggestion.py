@@ -3,6 +3,7 @@
 Knows fields. Does not know how anything is found (`library_suggest.py`).
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -47,9 +48,8 @@ class Suggestion(BaseModel):
         """Lines for a library, to be put under a label by whoever accepts."""
         key = re.sub(r"[^a-z0-9]+", "_", self.names[0].lower()).strip("_") if self.names else ""
         key = key if re.match(r"[a-z]", key) else f"concept_{key}".rstrip("_")
-        prompts = ", ".join(f'"{name}"' for name in self.names[:3])
-        exemplars = ", ".join(f'"{uri}"' for uri in self.examples)
-        return f"{key[:64]}: {{status: draft, prompts: {{en: [{prompts}]}}, exemplars: [{exemplars}]}}"
+        prompts, exemplars = (json.dumps(some, ensure_ascii=False) for some in (self.names[:3], self.examples))
+        return f"{key[:64]}: {{status: draft, prompts: {{en: {prompts}}}, exemplars: {exemplars}}}"
 
 
 class SuggestFacts(BaseModel):
