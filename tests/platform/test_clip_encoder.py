@@ -16,6 +16,7 @@ import torch
 from assay.platform.clip_encoder import ClipEncoder
 from assay.platform.encoder import EncoderSpec, Precision, export_encoder, file_digests
 from assay.platform.errors import ReleaseError
+from assay.platform.tokens import TokenCounter
 
 MODEL: dict[str, Any] = {
     "embed_dim": 32,
@@ -56,6 +57,13 @@ def test_agrees_with_open_clip(directory: Path, encoder: ClipEncoder) -> None:
         phrases = model.encode_text(open_clip.tokenize(["a pistol", "手枪"], 16), normalize=True).numpy()
     np.testing.assert_allclose(encoder.encode_images(pixels(3)), pictures, atol=1e-3)
     np.testing.assert_allclose(encoder.encode_texts(["a pistol", "手枪"]), phrases, atol=1e-5)
+
+
+def test_counts_tokens_also_of_what_is_too_long(encoder: ClipEncoder) -> None:
+    assert encoder.context_length == 16
+    counts = encoder.count_tokens(["", "a pistol", "a pistol " * 10])
+    assert counts == [2, 4, 22]
+    assert isinstance(encoder, TokenCounter)
 
 
 def test_what_it_says_of_itself(directory: Path, encoder: ClipEncoder) -> None:

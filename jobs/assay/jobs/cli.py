@@ -77,8 +77,9 @@ _LIBRARY = {
     "show": ("show", "Print a library as a tree, with counts."),
     "diff": ("diff", "Say what changed between two libraries, and which labels' scores change."),
     "compile": ("compile_library", "Write a library's canonical form, or its prompts as an encoder's vectors."),
+    "suggest": ("suggest", "Propose concepts for what a store shows more of and no phrase speaks of."),
 }
-library = App(name="library", help="The semantic library: check it, show it, compare it, compile it.")
+library = App(name="library", help="The semantic library: check, show, compare, compile, find what it lacks.")
 for _name, (_function, _help) in _LIBRARY.items():
     library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
 app.command(library)

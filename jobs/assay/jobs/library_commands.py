@@ -9,8 +9,10 @@ from assay.jobs.library_check import LibraryChoice, LibraryLintSpec, library_pat
 from assay.jobs.library_check import lint as lint_job
 from assay.jobs.library_compile import CompileSpec
 from assay.jobs.library_compile import compile_library as compile_job
-from assay.jobs.library_page import diff_page, findings_page, shown, tree
+from assay.jobs.library_page import diff_page, findings_page, shown, suggestions_page, tree
+from assay.jobs.library_suggest import suggest as suggest_job
 from assay.jobs.printed import FLAT, AsJson
+from assay.jobs.suggestion import SuggestSpec
 from assay.platform.library import SemanticLibrary
 from assay.platform.library_diff import compare
 from assay.platform.spec import Spec
@@ -49,6 +51,13 @@ def compile_library(spec: Annotated[CompileSpec, FLAT], *, as_json: AsJson = Fal
     facts = compile_job(spec)
     done = "written" if facts.changed else "unchanged"
     _print(facts, f"{facts.out}: {done}; library {facts.digest[:12]}, {facts.phrases:,} phrases", as_json)
+    return 0
+
+
+def suggest(spec: Annotated[SuggestSpec, FLAT], *, as_json: AsJson = False) -> int:
+    """Propose concepts for what a store shows more of and no phrase speaks of; a person decides."""
+    facts = suggest_job(spec)
+    _print(facts, suggestions_page(facts), as_json)
     return 0
 
 

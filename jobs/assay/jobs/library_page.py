@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from assay.jobs.library_check import LintFacts
+from assay.jobs.suggestion import SuggestFacts
 from assay.platform.finding import Severity
 from assay.platform.library import Concept, Label, SemanticLibrary, Status
 from assay.platform.library_diff import LibraryDiff
@@ -113,6 +114,22 @@ def diff_page(diff: LibraryDiff) -> Group:
         parts.append(Text(f"{one.change:9} {one.kind:8} {one.id}{f'  ({one.detail})' if one.detail else ''}"))
     parts.append(_listed("scores change", diff.rescored))
     parts += [_listed(name, ids) for name, ids in _come_and_gone(diff) if ids]
+    return Group(*parts)
+
+
+def suggestions_page(facts: SuggestFacts) -> Group:
+    """Every proposal with its figures, its examples and lines to paste into a library."""
+    against = f", {facts.sampled_before:,} of before" if facts.sampled_before else ""
+    parts = [Text(f"{facts.store}: {facts.sampled:,} pictures{against}; a person decides", style="bold")]
+    for number, one in enumerate(facts.suggestions, 1):
+        growth = "" if one.growth is None else f", {one.images_before:,} before, growth {one.growth:.1f} sd"
+        counts = f"{one.images:,} pictures ({one.share:.2%}){growth}, farness {one.farness:.2f}"
+        parts.append(Text(f"{number}. {', '.join(one.names) or '(no name)'}: {counts}", style="bold"))
+        parts.append(
+            Text(f"   nearest phrase: {one.nearest_phrase!r} of {one.nearest_owner}; merge there if it is the same")
+        )
+        parts += [Text(f"   {uri}") for uri in one.examples]
+        parts.append(Text(f"   {one.draft()}", style="dim"))
     return Group(*parts)
 
 
