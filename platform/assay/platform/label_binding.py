@@ -28,6 +28,10 @@ class ScoreSource:
     temperature: float
 
 
+Words = frozenset[tuple[str, str]]
+"""(language, phrase) of some phrases."""
+
+
 def bind_labels(library: SemanticLibrary, source: ScoreSource) -> dict[str, str]:
     """A sha256 for each scored label of a library: equal as long as its raw scores are."""
     common = {
@@ -36,9 +40,33 @@ def bind_labels(library: SemanticLibrary, source: ScoreSource) -> dict[str, str]
         "preprocess": source.preprocess.model_dump(mode="json"),
         "scoring": source.scoring_version,
         "temperature": source.temperature,
-        "background": _phrases(library.background),
     }
-    return {label: _digest({**common, "label": _subtree(library, label)}) for label in library.labels}
+    return {
+        label: _digest({**common, "concepts": sorted([sorted(own), sorted(against)] for own, against in concepts)})
+        for label, concepts in dependencies(library).items()
+    }
+
+
+def dependencies(library: SemanticLibrary) -> dict[str, frozenset[tuple[Words, Words]]]:
+    """The words that each scored label's score depends on: its concepts' prompts, and what stands against each.
+
+    Not their ids, descriptions or owners; and of the labels below it the same, since it has their scores at least.
+    """
+    background = words_of(library.background)
+    said = {text for _, text in background}
+
+    def of(concept: str) -> tuple[Words, Words]:
+        owner, body = library.concepts[concept]
+        # What the background says, too, is left out of counter-prompts when they are compiled.
+        own = words_of(body.counter_prompts) | words_of(library.labels[owner].counter_prompts)
+        return words_of(body.prompts), background | {pair for pair in own if pair[1] not in said}
+
+    return {label: frozenset(map(of, concepts)) for label, concepts in library.subtrees.items()}
+
+
+def words_of(phrases: Phrases) -> Words:
+    """Phrases with their language, whatever their order."""
+    return frozenset((language, text) for language, some in phrases.items() for text in some)
 
 
 def labels_below(library: SemanticLibrary, label: str) -> set[str]:
@@ -49,26 +77,6 @@ def labels_below(library: SemanticLibrary, label: str) -> set[str]:
         if not more:
             return found
         found |= more
-
-
-def _subtree(library: SemanticLibrary, label: str) -> dict[str, object]:
-    """The phrases under a label, by owner. Descriptions, owners and drafts do not score, so they do not bind."""
-    under = {key: library.concepts[key] for key in library.subtrees[label]}
-    return {
-        "concepts": {
-            key: {
-                "label": owner,
-                "prompts": _phrases(concept.prompts),
-                "against": _phrases(concept.counter_prompts),
-            }
-            for key, (owner, concept) in under.items()
-        },
-        "against": {owner: _phrases(library.labels[owner].counter_prompts) for owner, _ in under.values()},
-    }
-
-
-def _phrases(phrases: Phrases) -> dict[str, list[str]]:
-    return {language: sorted(said) for language, said in phrases.items()}
 
 
 def _digest(value: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from assay.platform.label_binding import dependencies, words_of
 from assay.platform.library import Category, Concept, Label, SemanticLibrary, Status, canonical_form
 from assay.platform.phrases import Phrases
 
@@ -58,9 +59,6 @@ _LABEL_CHANGES = ("status", "parent", "counter_prompts", "concepts")
 _CONCEPT_CHANGES = ("status", "prompts", "counter_prompts")
 """Fields whose changes have a word of their own."""
 
-Words = frozenset[tuple[str, str]]
-"""(language, phrase) of some phrases."""
-
 
 def compare(before: SemanticLibrary, after: SemanticLibrary) -> LibraryDiff:
     """Say what changed."""
@@ -74,20 +72,6 @@ def compare(before: SemanticLibrary, after: SemanticLibrary) -> LibraryDiff:
         scored_no_more=tuple(sorted(set(depends_before) - set(depends_after))),
         scored_now=tuple(sorted(set(depends_after) - set(depends_before))),
     )
-
-
-def dependencies(library: SemanticLibrary) -> dict[str, frozenset[tuple[Words, Words]]]:
-    """The words that each scored label's score depends on: its concepts' prompts, and what stands against each."""
-    background = _words(library.background)
-    said = {text for _, text in background}
-
-    def of(concept: str) -> tuple[Words, Words]:
-        owner, body = library.concepts[concept]
-        # What the background says, too, is left out of counter-prompts when they are compiled.
-        own = _words(body.counter_prompts) | _words(library.labels[owner].counter_prompts)
-        return _words(body.prompts), background | {pair for pair in own if pair[1] not in said}
-
-    return {label: frozenset(map(of, concepts)) for label, concepts in library.subtrees.items()}
 
 
 def _library(before: SemanticLibrary, after: SemanticLibrary) -> Iterator[Changed]:
@@ -157,7 +141,7 @@ def _come_and_gone(
 
 def _reworded(before: Phrases, after: Phrases) -> str:
     """What was said and is not, and the other way round; nothing when the same is said."""
-    old, new = _words(before), _words(after)
+    old, new = words_of(before), words_of(after)
     told = [f"+ {text} ({language})" for language, text in sorted(new - old)]
     return "; ".join([*told, *(f"- {text} ({language})" for language, text in sorted(old - new))])
 
@@ -169,7 +153,3 @@ def _shelved(categories: Mapping[str, Category]) -> dict[str, tuple[str, Label]]
 def _owned(categories: Mapping[str, Category]) -> dict[str, tuple[str, Concept]]:
     labels = _shelved(categories)
     return {key: (owner, one) for owner, (_, label) in labels.items() for key, one in label.concepts.items()}
-
-
-def _words(phrases: Phrases) -> Words:
-    return frozenset((language, text) for language, some in phrases.items() for text in some)

@@ -30,7 +30,7 @@ from pydantic import BaseModel, Discriminator, Tag, model_validator
 
 from assay.platform.document import Document, Problem, did_you_mean
 from assay.platform.errors import PolicyError
-from assay.platform.library import SemanticLibrary, Slug, Status
+from assay.platform.library import SemanticLibrary, Slug
 from assay.platform.promise import LabelPoints, OperatingPoint, Target, Threshold
 
 Scores = npt.NDArray[np.float32]  # [n, labels]
@@ -169,7 +169,7 @@ def _unknown_labels(document: Document, library: SemanticLibrary) -> list[Proble
 
 
 def _not_scored(label: str, library: SemanticLibrary) -> str:
-    kept = {key: one for shelf in library.categories.values() for key, one in shelf.labels.items()}
-    if label in kept and kept[label].status is not Status.ACTIVE:
-        return f"label {label!r} is {kept[label].status} in library {library.name!r}: it is not scored"
+    status = library.statuses.get(label)
+    if status is not None:
+        return f"label {label!r} is {status} in library {library.name!r}: it is not scored"
     return f"library {library.name!r} has no active label {label!r}{did_you_mean(label, library.labels)}"
