@@ -12,16 +12,15 @@ stays uncalibrated, its score is the raw one, and it can send an image to review
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from assay.platform.errors import ReleaseError
 from assay.platform.label_binding import labels_below
 from assay.platform.library import SemanticLibrary, Slug
+from assay.platform.measured_file import MeasuredFile
 
 ISOTONIC_FROM, PLATT_FROM = 200, 20
 """Images that have the label, and as many that have not, from which on each kind of curve is fitted."""
@@ -70,25 +69,12 @@ class LabelCalibration(BaseModel, frozen=True, extra="forbid"):
     """As `label_binding.py` has it."""
 
 
-class Calibration(BaseModel, frozen=True, extra="forbid"):
+class Calibration(MeasuredFile, frozen=True):
     """The curves of a release. `uncalibrated` says why a label has none."""
 
     assay_calibration: Literal[1] = 1
-    labels: dict[Slug, LabelCalibration] = {}
-    uncalibrated: dict[Slug, str] = {}
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read `calibration.json`."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            fix = "build or calibrate the release again"
-            raise ReleaseError("the calibration cannot be read", where=str(path), why=str(error), fix=fix) from error
-
-    def text(self) -> str:
-        """As the file has it."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    labels: dict[Slug, LabelCalibration] = Field(default_factory=dict)
+    uncalibrated: dict[Slug, str] = Field(default_factory=dict)
 
     def apply(self, raw: Scores, labels: Sequence[str]) -> Scores:
         """Scores[n, labels] of raw scores; those of labels without a curve stay."""

@@ -4,15 +4,13 @@ Knows what may be promised and what stands behind an operating point. Does not k
 (`operating_point.py`), nor what is done with a score above it (`policy.py`).
 """
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from assay.platform.errors import ReleaseError
 from assay.platform.library import Slug
+from assay.platform.measured_file import MeasuredFile
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -96,24 +94,11 @@ class LabelPoints(BaseModel, frozen=True, extra="forbid"):
         return self.model_copy(update=dict.fromkeys(lost) | {f"why_no_{one}": CHANGED for one in lost})
 
 
-class OperatingPoints(BaseModel, frozen=True, extra="forbid"):
+class OperatingPoints(MeasuredFile, frozen=True):
     """The operating points of a release, by policy and label."""
 
     assay_operating_points: Literal[1] = 1
-    policies: dict[Slug, dict[Slug, LabelPoints]] = {}
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read `operating_points.json`."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (OSError, ValidationError) as error:
-            fix = "build or calibrate the release again"
-            raise ReleaseError("operating points cannot be read", where=str(path), why=str(error), fix=fix) from error
-
-    def text(self) -> str:
-        """As the file has it."""
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    policies: dict[Slug, dict[Slug, LabelPoints]] = Field(default_factory=dict)
 
     def of(self, policy: str) -> Mapping[str, LabelPoints]:
         """The operating points of one policy, by label."""
