@@ -34,6 +34,7 @@ labels:
   red_things: {review: 0.3, block: 0.7}
   blue_things: {review: 0.3}
 """
+FIRM = "assay_policy: 1\nname: firm\nlabels: {red_things: {review: 0.7}, blue_things: {review: 0.3}}\n"
 MOMENT = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC)
 COLOURS = ("red", "blue", "green", "white")
 NOISE = 0.15
@@ -46,11 +47,12 @@ def colour_release(folder: Path, *, red: str = "red", blue: str = "blue", dim: i
     (folder / "encoder" / HASH_FILE).write_text(HashSpec(dim=dim).model_dump_json())
     (folder / "library.txt").write_text(LIBRARY.replace("RED", red).replace("BLUE", blue))
     (folder / "policy.txt").write_text(POLICY)
+    (folder / "firm.txt").write_text(FIRM)
     spec = ReleaseSpec(
         name="colours",
         encoder=EncoderSpec(model=f"local-dir:{folder / 'encoder'}"),
         library=folder / "library.txt",
-        policies=(folder / "policy.txt",),
+        policies=(folder / "policy.txt", folder / "firm.txt"),
     )
     return build_release(folder / "release", spec)
 
