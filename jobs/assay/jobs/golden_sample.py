@@ -9,23 +9,19 @@ Memory: a histogram of 130 KB for each label, twice the sample, and a batch of v
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.datafile import unreadable
 from assay.jobs.embedding_lookup import find_embeddings
 from assay.jobs.forgotten import unerased
+from assay.jobs.judged import Judged, Verdicts, find_judged
 from assay.jobs.near_duplicates import group_duplicates
 from assay.jobs.priority_sample import Image, PrioritySample, Sample
-from assay.jobs.release_copy import fetch_release
-from assay.jobs.report import READING
 from assay.jobs.report_trace import leave_trace_of
 from assay.jobs.score_bands import CODES, ScoreBands, codes_of
 from assay.jobs.store import Store
@@ -37,9 +33,7 @@ from assay.platform.faults import OK
 from assay.platform.golden import GoldenSet
 from assay.platform.golden_file import bytes_of, refuse_existing
 from assay.platform.golden_rows import GoldenRow, Reviews, Split
-from assay.platform.policy import Policy
-from assay.platform.release import Release, resolve_release
-from assay.platform.release_manifest import RELEASE_FILE
+from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 
@@ -92,23 +86,6 @@ class SampleFacts(BaseModel):
     policy: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """Whose verdicts are sampled, and for which labels."""
-
-    release: Release
-    policy: Policy
-    labels: tuple[str, ...]
-
-    def thresholds(self) -> dict[str, list[float]]:
-        """The thresholds of each label under the policy."""
-        edges = self.policy.thresholds(self.labels, self.release.operating_points().of(self.policy.name))
-        return {
-            label: [float(edge) for edge in both if np.isfinite(edge)]
-            for label, *both in zip(self.labels, *edges, strict=True)
-        }
-
-
 def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFacts:
     """Draw a golden set from a store and write it, labels to be filled in.
 
@@ -120,11 +97,13 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
     refuse_existing(spec.out, spec.replace)
     store = Store.open(Storage(spec.storage), spec.store)
     with unerased(store):
-        subject = _subject(store, spec)
-        sample = _draw(_verdicts(store, subject), subject, spec, tell)
-        groups = _groups(store, subject.release, sample.images, spec.duplicate_cosine)
+        judged = find_judged(store, spec.release, spec.policy)
+        labels = _labels(judged, spec.labels)
+        readable = Verdicts.by(store, judged, pc.field("outcome") == OK)
+        sample = _draw(readable, {label: judged.thresholds()[label] for label in labels}, spec, tell)
+        groups = _groups(store, judged.release, sample.images, spec.duplicate_cosine)
         splits = split_groups(groups, spec.test_share, spec.seed)
-        golden = GoldenSet.of(_reviews(sample, splits, subject.labels))
+        golden = GoldenSet.of(_reviews(sample, splits, labels))
         content = bytes_of(golden.table)
         if spec.trace:
             leave_trace_of(store, golden.uris, {spec.out: content})
@@ -139,69 +118,27 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
         greatest_weight=float(sample.weights.max()),
         splits={split: splits.count(split) for split in sorted(set(splits))},
         near_duplicates=int(counts[counts > 1].sum()),
-        labels=len(subject.labels),
-        release=subject.release.id,
-        policy=subject.policy.name,
+        labels=len(labels),
+        release=judged.release.id,
+        policy=judged.policy.name,
     )
 
 
-def _subject(store: Store, spec: SampleSpec) -> _Subject:
-    release = _release(store, spec.release)
-    judged = sorted(policy for of, policy in store.verdicts.table().partitions() if of == release.id)
-    default = release.manifest.default_policy
-    policy = spec.policy or (default if default in judged or not judged else judged[0])
-    if policy not in judged:
-        raise SpecError(
-            f"release {release.id} has judged nothing here under policy {policy!r}{did_you_mean(policy, judged)}",
-            where=store.shown,
-            why=f"it judged under {', '.join(judged) or 'none'}",
-            fix="run `assay backfill` with that release and policy first: it re-audits what is stored without a fetch",
-        )
-    known = release.library().labels
-    for label in spec.labels:
+def _labels(judged: Judged, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The labels to be filled in."""
+    known = judged.release.library().labels
+    for label in wanted:
         if label not in known:
-            why = f"library {release.library().name!r} has no active label {label!r}{did_you_mean(label, known)}"
-            raise SpecError("unknown label", where=f"release {release.id}", why=why, fix="name one of its labels")
-    return _Subject(release, release.policy(policy), tuple(sorted(set(spec.labels))) or tuple(known))
+            library = judged.release.library().name
+            why = f"library {library!r} has no active label {label!r}{did_you_mean(label, known)}"
+            where = f"release {judged.release.id}"
+            raise SpecError("unknown label", where=where, why=why, fix="name one of its labels")
+    return tuple(sorted(set(wanted))) or tuple(known)
 
 
-def _release(store: Store, named: str | None) -> Release:
-    """The release asked for: the latest run's, one the store keeps, or one in a directory."""
-    wanted = named or str((store.run() or {}).get("release") or "")
-    if not wanted:
-        raise SpecError(
-            "nothing was judged yet", where=store.shown, why="no run is recorded", fix="run `assay backfill` first"
-        )
-    is_kept = "/" not in wanted and store.size_of(f"releases/{wanted}/{RELEASE_FILE}") is not None
-    return fetch_release(store.storage, store.uri, wanted) if is_kept else resolve_release(wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """The verdicts `of` a table that `mine` selects; `store` is where it is."""
-
-    of: ds.Dataset
-    mine: pc.Expression
-    store: str
-
-    def batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns, file by file: a scan of the whole table reads ahead of a slow consumer by up to a gigabyte."""
-        for file in self.of.get_fragments(filter=self.mine):
-            scanner = file.scanner(schema=self.of.schema, columns=columns, filter=self.mine, **READING)
-            try:
-                yield from scanner.to_batches()
-            except (OSError, pa.ArrowException) as error:
-                raise unreadable(self.store, f"{self.store}/verdicts/{file.path}", str(error)) from error
-
-
-def _verdicts(store: Store, subject: _Subject) -> Verdicts:
-    mine = (pc.field("release") == subject.release.id) & (pc.field("policy") == subject.policy.name)
-    return Verdicts(store.verdicts.dataset(), mine & (pc.field("outcome") == OK), store.uri)
-
-
-def _draw(verdicts: Verdicts, subject: _Subject, spec: SampleSpec, tell: Tell) -> Sample:
-    """Two passes: how scores are spread, then who is drawn."""
-    histograms = {label: np.zeros(CODES, np.int64) for label in subject.labels}
+def _draw(verdicts: Verdicts, thresholds: Mapping[str, Mapping[str, float]], spec: SampleSpec, tell: Tell) -> Sample:
+    """Two passes: how scores are spread, then who is drawn. `thresholds`: of each label, by action."""
+    histograms = {label: np.zeros(CODES, np.int64) for label in thresholds}
     images = read = 0
     for batch, scored in _scored(verdicts, ["scores"]):
         images += batch.num_rows
@@ -212,7 +149,8 @@ def _draw(verdicts: Verdicts, subject: _Subject, spec: SampleSpec, tell: Tell) -
     if not images:
         fix = "look at `assay report`: every image has a fault"
         raise SpecError("there is nothing to draw from", where=spec.store, why="no readable image was judged", fix=fix)
-    bands, sample = ScoreBands.of(histograms, subject.thresholds(), images), PrioritySample(spec.images, spec.seed)
+    edges = {label: tuple(both.values()) for label, both in thresholds.items()}
+    bands, sample = ScoreBands.of(histograms, edges, images), PrioritySample(spec.images, spec.seed)
     for batch, scored in _scored(verdicts, ["uri", "etag", "scores"]):
         shares = np.full(batch.num_rows, bands.everywhere)
         for label, (rows, codes) in scored.items():
