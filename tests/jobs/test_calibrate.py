@@ -15,9 +15,9 @@ from assay.jobs.cli import main
 from assay.platform.encoder import EncoderSpec
 from assay.platform.golden import GOLDEN
 from assay.platform.moderator import Moderator
+from assay.platform.prompt_vectors import Role
 from assay.platform.release import Release, bundled_release
 from assay.platform.release_build import ReleaseSpec, build_release, hash_release
-from assay.platform.scoring import Role
 
 POLICY = """\
 assay_policy: 1

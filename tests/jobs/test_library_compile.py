@@ -1,8 +1,8 @@
 from pathlib import Path
 
 from assay.jobs.library_compile import CompileSpec, compile_library
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release import Release
-from assay.platform.scoring import PromptVectors
 
 
 def test_vectors_of_a_release_are_those_it_ships(release_dir: Path, tmp_path: Path) -> None:

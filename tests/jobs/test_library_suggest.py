@@ -15,8 +15,8 @@ from assay.jobs.datafile import write_observations
 from assay.jobs.scene import Art, compose_scene
 from assay.jobs.store import Store
 from assay.jobs.suggestion import Suggestion
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release import Release, bundled_release
-from assay.platform.scoring import PromptVectors
 from assay.platform.storage import Storage
 from assay.platform.uncovered import find_uncovered
 from tests.platform.test_uncovered import Rows, pictures

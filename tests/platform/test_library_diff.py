@@ -11,8 +11,9 @@ import pytest
 from assay.platform.hash_encoder import HashEncoder, HashSpec
 from assay.platform.library import SemanticLibrary
 from assay.platform.library_diff import Change, compare
+from assay.platform.prompt_vectors import PromptVectors, Role
 from assay.platform.release import bundled_release
-from assay.platform.scoring import PromptVectors, Role, Scorer
+from assay.platform.scoring import Scorer
 from tests.platform.clean_library import CLEAN
 
 STARTER = SemanticLibrary.load(bundled_release() / "library.yaml")

@@ -7,7 +7,8 @@ from assay.platform.finding import Finding
 from assay.platform.hash_encoder import HashEncoder, HashSpec
 from assay.platform.library_text import LibraryText
 from assay.platform.picture_lint import Pictures, lint_exemplars, lint_golden
-from assay.platform.scoring import PromptVectors, Scorer
+from assay.platform.prompt_vectors import PromptVectors
+from assay.platform.scoring import Scorer
 from tests.platform.clean_library import CLEAN
 
 ENCODER = HashEncoder(HashSpec(), "0" * 64)

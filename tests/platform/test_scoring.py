@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from assay.platform.errors import ReleaseError
 from assay.platform.hash_encoder import HashEncoder, HashSpec
 from assay.platform.library import SemanticLibrary
-from assay.platform.scoring import MAX_TEMPERATURE, Embeddings, PromptVectors, Role, Scorer, score_plainly
+from assay.platform.plain_scoring import score_plainly
+from assay.platform.prompt_vectors import PromptVectors, Role
+from assay.platform.scoring import MAX_TEMPERATURE, Embeddings, Scorer
 
 LIBRARY = SemanticLibrary.load("""\
 assay_library: 1

@@ -6,8 +6,8 @@ import pytest
 
 from assay.platform.hash_encoder import HashEncoder, HashSpec
 from assay.platform.library import SemanticLibrary
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release import bundled_release
-from assay.platform.scoring import PromptVectors
 from assay.platform.uncovered import UncoveredSpec, find_uncovered, name_groups
 
 LIBRARY = SemanticLibrary.load(bundled_release() / "library.yaml")

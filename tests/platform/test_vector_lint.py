@@ -8,7 +8,7 @@ from assay.platform.finding import Finding
 from assay.platform.hash_encoder import HashEncoder, HashSpec
 from assay.platform.library import SemanticLibrary
 from assay.platform.library_text import LibraryText
-from assay.platform.scoring import PromptVectors
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.vector_lint import anchors_of, lint_drift, lint_vectors
 from tests.platform.clean_library import CLEAN
 

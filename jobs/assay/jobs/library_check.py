@@ -17,8 +17,8 @@ from assay.platform.finding import Finding, Severity, order
 from assay.platform.library import SemanticLibrary
 from assay.platform.library_lint import lint_against, lint_words
 from assay.platform.library_text import LibraryText, broken
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release import bundled_release, resolve_release
-from assay.platform.scoring import PromptVectors
 from assay.platform.spec import Spec
 from assay.platform.tokens import TokenCounter
 from assay.platform.vector_lint import VectorLimits, lint_drift, lint_vectors

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from assay.jobs.library_check import EncoderChoice, LibraryChoice, chosen_encoder, library_path
 from assay.platform.disk import write_file
 from assay.platform.library import SemanticLibrary
-from assay.platform.scoring import PromptVectors
+from assay.platform.prompt_vectors import PromptVectors
 
 
 class CompileSpec(EncoderChoice, LibraryChoice):

@@ -15,8 +15,9 @@ from assay.platform.golden import GoldenSet
 from assay.platform.golden_rows import GoldenRow, Reviews
 from assay.platform.library_text import LibraryText
 from assay.platform.picture_lint import PictureLimits, Pictures, lint_exemplars, lint_golden
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release import Release
-from assay.platform.scoring import PromptVectors, Scorer
+from assay.platform.scoring import Scorer
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 

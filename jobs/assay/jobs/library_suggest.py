@@ -23,8 +23,8 @@ from assay.jobs.suggestion import SuggestFacts, Suggestion, SuggestSpec
 from assay.platform.encoder import Encoder
 from assay.platform.errors import SpecError
 from assay.platform.faults import OK
+from assay.platform.prompt_vectors import PromptVectors, Role
 from assay.platform.release import Release, resolve_release
-from assay.platform.scoring import PromptVectors, Role
 from assay.platform.storage import Storage
 from assay.platform.uncovered import Group, find_uncovered, name_groups
 

@@ -13,7 +13,8 @@ from pydantic import Field
 from assay.platform.finding import Finding
 from assay.platform.library_text import Kind, LibraryText
 from assay.platform.metrics import Ranking
-from assay.platform.scoring import Embeddings, Floats, Ids, Role, Scorer
+from assay.platform.prompt_vectors import Role
+from assay.platform.scoring import Embeddings, Floats, Ids, Scorer
 from assay.platform.spec import Spec
 
 

@@ -24,8 +24,9 @@ from assay.platform.label_binding import ScoreSource, bind_labels
 from assay.platform.library import SemanticLibrary
 from assay.platform.policy import Policy
 from assay.platform.promise import OperatingPoints
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release_manifest import RELEASE_FILE, ReleaseManifest
-from assay.platform.scoring import SCORING_VERSION, PromptVectors, Scorer
+from assay.platform.scoring import SCORING_VERSION, Scorer
 from assay.platform.views import Preprocess
 
 STARTER = "starter"

@@ -25,6 +25,7 @@ from assay.platform.errors import PolicyError
 from assay.platform.library import SemanticLibrary, Slug
 from assay.platform.policy import Policy
 from assay.platform.promise import OperatingPoints
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.release import STARTER, Release, bundled_release, not_a_policy
 from assay.platform.release_manifest import (
     RELEASE_FILE,
@@ -35,7 +36,7 @@ from assay.platform.release_manifest import (
     Scoring,
     Temperature,
 )
-from assay.platform.scoring import SCORING_VERSION, PromptVectors
+from assay.platform.scoring import SCORING_VERSION
 from assay.platform.spec import Spec
 
 _STARTER = bundled_release()

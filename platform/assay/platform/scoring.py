@@ -21,23 +21,20 @@ of threads. (float32 on tiles of one height was tried and does not do it: OpenBL
 tile; 13 % of the products differed in the last bit after a shuffle.)
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import safetensors
-import safetensors.numpy
 
 from assay.platform.calibration import Calibration
-from assay.platform.encoder import Encoder
-from assay.platform.errors import ReleaseError
+from assay.platform.label_binding import labels_below
 from assay.platform.library import SemanticLibrary
-from assay.platform.phrases import Phrases
+from assay.platform.prompt_vectors import PromptVectors, Role
+from assay.platform.scoring_columns import Grouped, ScoringColumns, exact, negatives_of, rows_by_owner
 
 SCORING_VERSION = 1
 MAX_TEMPERATURE = 300.0
@@ -51,77 +48,6 @@ Doubles = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 
-class Role(StrEnum):
-    """What a phrase does for its owner."""
-
-    PROMPT = "prompt"  # owner: a concept
-    COUNTER = "counter"  # owner: a concept or a label
-    BACKGROUND = "background"  # owner: nobody
-
-
-@dataclass(frozen=True, slots=True)
-class PromptVectors:
-    """A library's phrases with their vectors, in canonical order: one row each in all five."""
-
-    texts: tuple[str, ...]
-    languages: tuple[str, ...]
-    roles: tuple[Role, ...]
-    owners: tuple[str, ...]
-    vectors: Floats  # [phrases, dim], unit length
-
-    @classmethod
-    def compile(cls, library: SemanticLibrary, encoder: Encoder) -> "PromptVectors":
-        """Encode every phrase of a library that is scored.
-
-        A counter-prompt that the background (or the concept's label) says too would weigh twice; it is left out.
-        """
-        rows = list(_rows("", Role.BACKGROUND, library.background))
-        background = {row[0] for row in rows}
-        for label_id, label in library.labels.items():
-            rows += _rows(label_id, Role.COUNTER, label.counter_prompts, background)
-        for concept_id, (label_id, concept) in library.concepts.items():
-            said = background | {row[0] for row in _rows("", Role.COUNTER, library.labels[label_id].counter_prompts)}
-            rows += _rows(concept_id, Role.PROMPT, concept.prompts)
-            rows += _rows(concept_id, Role.COUNTER, concept.counter_prompts, said)
-        texts, languages, roles, owners = zip(*rows, strict=True)
-        unique = sorted(set(texts))
-        place = {text: position for position, text in enumerate(unique)}
-        vectors = encoder.encode_texts(unique)[[place[text] for text in texts]]
-        return cls(texts, languages, roles, owners, vectors)
-
-    def save(self, path: Path, bound_to: dict[str, str]) -> None:
-        """Write to safetensors. `bound_to` says what these vectors were made from."""
-        about = {"texts": self.texts, "languages": self.languages, "roles": self.roles, "owners": self.owners}
-        # One metadata key: safetensors keeps no order among several, and the file's digest must be stable.
-        metadata = {"assay": json.dumps(about | {"bound_to": bound_to}, ensure_ascii=False, sort_keys=True)}
-        path.write_bytes(safetensors.numpy.save({"vectors": self.vectors}, metadata=metadata))
-
-    @classmethod
-    def load(cls, path: Path) -> tuple["PromptVectors", dict[str, str]]:
-        """Read from safetensors; also says what the vectors were made from."""
-        try:
-            with safetensors.safe_open(str(path), framework="numpy") as file:
-                about = json.loads(file.metadata()["assay"])
-                vectors: Floats = file.get_tensor("vectors")
-        except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-            raise ReleaseError(
-                "the prompt vectors cannot be read",
-                where=str(path),
-                why=str(error),
-                fix="build the release again",
-            ) from error
-        roles = tuple(Role(role) for role in about["roles"])
-        found = cls(tuple(about["texts"]), tuple(about["languages"]), roles, tuple(about["owners"]), vectors)
-        return found, dict(about["bound_to"])
-
-
-def _rows(
-    owner: str, role: Role, phrases: Phrases, without: Set[str] = frozenset()
-) -> list[tuple[str, str, Role, str]]:
-    pairs = [(text, language) for language in sorted(phrases) for text in sorted(phrases[language])]
-    return [(text, language, role, owner) for text, language in pairs if text not in without]
-
-
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Label scores of embeddings, with the concept each came from (its place in `Scorer.concepts`)."""
@@ -131,40 +57,35 @@ class Scores:
 
 
 class Scorer:
-    """Scores embeddings for every active label of a library. `labels` and `concepts` name its columns.
+    """Scores embeddings for active labels of a library, all of them unless some are named. `labels` and `concepts` name
+    its columns.
 
     Its scores are raw, unless it is `calibrated`.
     """
 
-    def __init__(self, library: SemanticLibrary, vectors: PromptVectors, temperature: float) -> None:
-        self.labels = tuple(library.labels)
-        self.concepts = tuple(library.concepts)
+    def __init__(
+        self, library: SemanticLibrary, vectors: PromptVectors, temperature: float, labels: Sequence[str] | None = None
+    ) -> None:
+        self.labels = tuple(library.labels if labels is None else labels)
+        needed = {concept for label in self.labels for concept in library.subtrees[label]}
+        self.concepts = tuple(concept for concept in library.concepts if concept in needed)
         self.phrases = vectors
         self.dim = vectors.vectors.shape[1]
-        self._temperature = temperature
-        rows = _rows_by_owner(vectors)
+        self._library, self._temperature = library, temperature
+        rows = rows_by_owner(vectors)
         self._own = [rows[Role.PROMPT, concept] for concept in self.concepts]
-        anchors, self._anchor_starts = _anchors(vectors, self._own)
-        self._num_anchors = len(anchors)
-        owners = sorted(owner for role, owner in rows if role is Role.COUNTER)
-        parts = [*(rows[Role.COUNTER, owner] for owner in owners), rows[Role.BACKGROUND, ""]]
-        self._negative_starts = _starts([len(part) for part in parts])
-        # Where each concept's sums stand: its label's, its own (or a column of zeros), and the background's.
-        place = {owner: position for position, owner in enumerate([*owners, ""])}
-        nothing = len(place)
-        sums_of = [
-            (place.get(label, nothing), place.get(concept, nothing), place[""])
-            for concept, (label, _) in library.concepts.items()
+        self._columns = ScoringColumns.of(library, vectors, self.concepts)
+        self._against = [
+            np.concatenate(
+                [rows[role, owner] for role, owner in negatives_of(library, concept) if (role, owner) in rows]
+            )
+            for concept in self.concepts
         ]
-        self._sums_of = np.array(sums_of, np.int64).T
-        self._against = [np.concatenate([parts[at] for at in three if at != nothing]) for three in sums_of]
-        self._matrix = _exact(np.concatenate([anchors, vectors.vectors[np.concatenate(parts)]]))
-        self._all_phrases = _exact(vectors.vectors)
         column = {concept: position for position, concept in enumerate(self.concepts)}
-        members = [[column[concept] for concept in library.subtrees[label]] for label in self.labels]
-        self._members = [np.array(ids, np.int64) for ids in members]
+        self._members = [np.array([column[one] for one in library.subtrees[label]], np.int64) for label in self.labels]
+        self._best = Grouped(np.maximum, [members.tolist() for members in self._members])
         self._calibration: Calibration | None = None
-        self._rises = _rises(library)
+        self._rises = _rises(library, self.labels)
 
     def calibrated(self, calibration: Calibration) -> "Scorer":
         """The same scorer, its scores through a calibration."""
@@ -172,41 +93,59 @@ class Scorer:
         other._calibration = calibration
         return other
 
+    def narrowed(self, labels: Collection[str]) -> "Scorer":
+        """A scorer of some labels, and of all labels below them, whose scores are the same to the last bit."""
+        wanted = set().union(*(labels_below(self._library, label) for label in labels))
+        kept = [label for label in self.labels if label in wanted]
+        other = Scorer(self._library, self.phrases, self._temperature, kept)
+        other._calibration = self._calibration
+        return other
+
     def score(self, embeddings: Embeddings) -> Scores:
-        """Score embeddings[n, dim]."""
+        """Score embeddings[n, dim], and say which concept made each score."""
         found = np.empty((len(embeddings), len(self.labels)), np.float32)
         best = np.empty(found.shape, np.int16)
-        for start, tile in _tiles(embeddings):
-            stop = start + len(tile)
-            scores = self._concept_scores(tile @ self._matrix)
+        for rows, scores in self._by_tile(embeddings):
             for column, members in enumerate(self._members):
                 part = scores[:, members]
                 at = part.argmax(axis=1)
-                found[start:stop, column] = part[np.arange(len(part)), at]
-                best[start:stop, column] = members[at]
+                found[rows, column] = part[np.arange(len(part)), at]
+                best[rows, column] = members[at]
         if self._calibration is None:
             return Scores(found, best)
         scores = self._calibration.apply(found, self.labels)
         self._raise_parents(scores, best)
         return Scores(scores, best)
 
+    def score_labels(self, embeddings: Embeddings) -> Floats:
+        """The same scores, float32[n, labels], in half the time or less: most images are never asked which concept."""
+        found = np.empty((len(embeddings), len(self.labels)), np.float32)
+        for rows, scores in self._by_tile(embeddings):
+            found[rows] = self._best(scores)
+        return self.from_raw(found)
+
     def from_raw(self, raw: Floats) -> Floats:
         """Label scores[n, labels] of raw ones."""
-        scores = raw.copy() if self._calibration is None else self._calibration.apply(raw, self.labels)
-        self._raise_parents(scores, np.zeros(scores.shape, np.int16))
+        if self._calibration is None:  # they rise by themselves
+            return raw
+        scores = self._calibration.apply(raw, self.labels)
+        self._raise_parents(scores, None)
         return scores
 
-    def _raise_parents(self, scores: Floats, concepts: npt.NDArray[np.int16]) -> None:
+    def _raise_parents(self, scores: Floats, concepts: npt.NDArray[np.int16] | None) -> None:
         """In place: no parent below a child. Raw scores are so by themselves."""
         for child, parent in self._rises:
             higher = scores[:, child] > scores[:, parent]
             scores[higher, parent] = scores[higher, child]
-            concepts[higher, parent] = concepts[higher, child]
+            if concepts is not None:
+                concepts[higher, parent] = concepts[higher, child]
 
     def score_concepts(self, embeddings: Embeddings) -> Floats:
         """Score embeddings[n, dim] for every concept, [n, concepts]: what a label's score is the greatest of."""
-        parts = [self._concept_scores(tile @ self._matrix) for _, tile in _tiles(embeddings)]
-        return np.concatenate([np.empty((0, len(self.concepts)), np.float32), *parts])
+        found = np.empty((len(embeddings), len(self.concepts)), np.float32)
+        for rows, scores in self._by_tile(embeddings):
+            found[rows] = scores
+        return found
 
     def evidence(self, embeddings: Embeddings, concepts: npt.NDArray[np.int16]) -> tuple[Ids, Ids]:
         """For each embedding and one of its concepts: the nearest phrase for it, and the nearest against it.
@@ -218,39 +157,34 @@ class Scorer:
             asked = np.flatnonzero(concepts == concept)
             wide = embeddings[asked].astype(np.float64)
             for found, phrases in ((prompts, self._own[concept]), (counters, self._against[concept])):
-                found[asked] = phrases[(wide @ self._all_phrases[:, phrases]).argmax(axis=1)]
+                found[asked] = phrases[(wide @ exact(self.phrases.vectors[phrases])).argmax(axis=1)]
         return prompts, counters
 
-    def _concept_scores(self, near: Doubles) -> Floats:
-        # Cosines end at 1, so these lie between exp(-2t) and 1: no overflow, no underflow, no logarithm needed.
-        shares = np.exp((near - 1) * self._temperature)
-        own = np.maximum.reduceat(shares[:, : self._num_anchors], self._anchor_starts, axis=1)
-        sums = np.add.reduceat(shares[:, self._num_anchors :], self._negative_starts, axis=1)
-        sums = np.append(sums, np.zeros((len(sums), 1)), axis=1)
-        against = sum(np.take(sums, columns, axis=1) for columns in self._sums_of)
-        scores: Floats = (own / (own + against)).astype(np.float32)
-        return scores
+    def fingerprints(self) -> dict[str, str]:
+        """A sha256 for each label, of every number that its scores are made of: labels of two scorers that have the
+        same one have the same scores, to the last bit."""
+        of = {concept: self._columns.fingerprint(place) for place, concept in enumerate(self.concepts)}
+        curves = self._calibration.labels if self._calibration else {}
+        found: dict[str, str] = {}
+        for label in self.labels:
+            below = sorted(labels_below(self._library, label))
+            made_of = {
+                "version": SCORING_VERSION,
+                "temperature": self._temperature,
+                "concepts": sorted(of[concept] for concept in self._library.subtrees[label]),
+                "curve": curves[label].curve.model_dump(mode="json") if label in curves else None,
+                "below": sorted(found[one] for one in below if one in found),
+            }
+            found[label] = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+        return found
 
-
-def score_plainly(
-    library: SemanticLibrary, vectors: PromptVectors, temperature: float, embedding: Floats
-) -> dict[str, float]:
-    """The formula as written, one embedding, float64, loops: the oracle of `Scorer`."""
-    near = vectors.vectors.astype(np.float64) @ embedding.astype(np.float64)
-    concepts: dict[str, float] = {}
-    for concept, (label, _) in library.concepts.items():
-        by_language: dict[str, list[npt.NDArray[np.float64]]] = {}
-        against = []
-        for row, (role, owner) in enumerate(zip(vectors.roles, vectors.owners, strict=True)):
-            if role is Role.PROMPT and owner == concept:
-                by_language.setdefault(vectors.languages[row], []).append(vectors.vectors[row].astype(np.float64))
-            elif role is Role.BACKGROUND or (role is Role.COUNTER and owner in (concept, label)):
-                against.append(temperature * near[row])
-        means = [np.mean(rows, axis=0) for rows in by_language.values()]
-        sim = max(float(embedding @ (mean / (np.linalg.norm(mean) or 1.0))) for mean in means)
-        margin = temperature * sim - float(np.logaddexp.reduce(against))
-        concepts[concept] = float(1 / (1 + np.exp(-margin)))
-    return {label: max(concepts[concept] for concept in members) for label, members in library.subtrees.items()}
+    def _by_tile(self, embeddings: Embeddings) -> Iterator[tuple[slice, Floats]]:
+        """Concept scores of some rows at a time; each is overwritten by the next."""
+        assert embeddings.dtype == np.float16, "products are exact for float16 only"
+        room = self._columns.room(min(TILE, len(embeddings)))
+        for start in range(0, len(embeddings), TILE):
+            tile = embeddings[start : start + TILE]
+            yield slice(start, start + len(tile)), self._columns.score(tile, self._temperature, room)
 
 
 def over_views(scores: Floats, starts: Ids) -> tuple[Floats, Ids]:
@@ -265,12 +199,12 @@ def over_views(scores: Floats, starts: Ids) -> tuple[Floats, Ids]:
     return best, view
 
 
-def _rises(library: SemanticLibrary) -> list[tuple[int, int]]:
+def _rises(library: SemanticLibrary, labels: Sequence[str]) -> list[tuple[int, int]]:
     """Columns of each child label and its parent, deepest first: what a parent passes on is whole."""
-    labels = list(library.labels)
     chains = {label: _chain(label, library) for label in labels}
     deepest_first = sorted(labels, key=lambda label: -len(chains[label]))
-    return [(labels.index(label), labels.index(chains[label][1])) for label in deepest_first if len(chains[label]) > 1]
+    pairs = [(label, chains[label][1]) for label in deepest_first if len(chains[label]) > 1]
+    return [(labels.index(child), labels.index(parent)) for child, parent in pairs if parent in chains]
 
 
 def _chain(label: str, library: SemanticLibrary) -> list[str]:
@@ -279,39 +213,3 @@ def _chain(label: str, library: SemanticLibrary) -> list[str]:
     while (above := library.labels[chain[-1]].parent) is not None and above in library.labels:
         chain.append(above)
     return chain
-
-
-def _tiles(embeddings: Embeddings) -> Iterator[tuple[int, Doubles]]:
-    assert embeddings.dtype == np.float16, "products are exact for float16 only"
-    for start in range(0, len(embeddings), TILE):
-        yield start, embeddings[start : start + TILE].astype(np.float64)
-
-
-def _exact(vectors: Floats) -> Doubles:
-    """Vectors as columns, rounded so that their products with embeddings are exact; see the module."""
-    return np.ascontiguousarray(np.rint(vectors.astype(np.float64).T * 2**24) / 2**24)
-
-
-def _rows_by_owner(vectors: PromptVectors) -> dict[tuple[Role, str], Ids]:
-    rows: dict[tuple[Role, str], list[int]] = {}
-    for row, key in enumerate(zip(vectors.roles, vectors.owners, strict=True)):
-        rows.setdefault(key, []).append(row)
-    return {key: np.array(places, np.int64) for key, places in rows.items()}
-
-
-def _anchors(vectors: PromptVectors, own: Sequence[Ids]) -> tuple[Floats, Ids]:
-    """One unit vector per concept and language, concepts in order; and where each concept's begin."""
-    anchors, lengths = [], []
-    for ids in own:
-        languages = [vectors.languages[row] for row in ids]
-        for language in sorted(set(languages)):
-            rows = [row for row, said in zip(ids, languages, strict=True) if said == language]
-            mean = vectors.vectors[rows].astype(np.float64).mean(axis=0)
-            anchors.append((mean / (np.linalg.norm(mean) or 1.0)).astype(np.float32))
-        lengths.append(len(set(languages)))
-    return np.stack(anchors), _starts(lengths)
-
-
-def _starts(lengths: Sequence[int]) -> Ids:
-    assert all(lengths), "`reduceat` misreads an empty segment; a valid library has none"
-    return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from assay.platform.scoring import PromptVectors
+from assay.platform.prompt_vectors import PromptVectors
 from assay.platform.spec import Spec
 
 Matrix = npt.NDArray[np.float32]  # [n, dim], rows of unit length

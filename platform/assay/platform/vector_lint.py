@@ -14,7 +14,7 @@ from assay.platform.encoder import Encoder
 from assay.platform.finding import Finding
 from assay.platform.homonyms import decided
 from assay.platform.library_text import Kind, LibraryText
-from assay.platform.scoring import PromptVectors, Role
+from assay.platform.prompt_vectors import PromptVectors, Role
 from assay.platform.spec import Spec
 
 Vector = npt.NDArray[np.float64]  # [dim], unit length
