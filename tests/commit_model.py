@@ -200,7 +200,7 @@ class Driver:
         return [SIZE if name.partition("/")[2] in self.world.files else None for name in names]
 
     def _receipt(self, work: Work) -> Receipt:
-        source = work.observed
+        source = work.observed[0] if work.observed else ""
         if work.task is not Task.JUDGE:
             source = self._write(Content(work.shard, flaky=work.task is Task.OBSERVE and work.shard == 0))
         judged = self._write(Content(work.shard, source=source))
@@ -238,4 +238,4 @@ def _work(backlog: Backlog) -> Iterator[Work]:
         elif shard in backlog.judge or shard in backlog.retry:
             task = Task.RETRY if shard in backlog.retry else Task.JUDGE
             path = backlog.observed[shard].path
-            yield Work(shard=shard, task=task, rows=ROWS, keys=KEYS[shard], observed=path)
+            yield Work(shard=shard, task=task, rows=ROWS, keys=KEYS[shard], observed=(path,))

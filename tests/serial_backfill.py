@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 import assay.jobs.backfill as job
+import assay.jobs.reaudit as audit
 from assay.jobs import pipeline
 from assay.jobs.pipeline import MakeStage
 from assay.jobs.pools import Cluster
+from assay.jobs.reaudit import ReauditFacts
 from assay.jobs.run import BackfillFacts
 from assay.jobs.watcher import Watcher
 from assay.jobs.work import Receipt, Work
@@ -34,14 +36,14 @@ class _OneByOne:
     """Shards in the order they come, each through both stages."""
 
     def __init__(
-        self, work: Iterable[Work], look: MakeStage, judge: MakeStage, _pools: object, _stall_s: float
+        self, work: Iterable[Work], look: MakeStage | None, judge: MakeStage, _pools: object, _stall_s: float
     ) -> None:
         self.work, self.look, self.judge = work, look, judge
 
     def receipts(self) -> Generator[Receipt]:
-        looking, judging = self.look(), self.judge()
+        looking, judging = self.look() if self.look else None, self.judge()
         for one in self.work:
-            receipt = judging(looking(one.row()))
+            receipt = judging(looking(one.row()) if looking else one.row())
             yield Receipt.model_validate_json(receipt["receipt"][0].as_py())
 
     def trouble(self, _quiet_s: float) -> AssayError | None:
@@ -69,6 +71,19 @@ def run_alone(
     monkeypatch.setattr(job, "Flow", _OneByOne)
     spec = job.BackfillSpec.model_validate(settings)
     return job.backfill(spec, watcher or Silent(), threading.Event(), "assay backfill …")
+
+
+def reaudit_alone(
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    watcher: Watcher | None = None,
+    stop: threading.Event | None = None,
+) -> ReauditFacts:
+    """A whole re-audit likewise."""
+    monkeypatch.setattr(pipeline, "joined", _alone)
+    monkeypatch.setattr(audit, "Flow", _OneByOne)
+    spec = audit.ReauditSpec.model_validate(settings)
+    return audit.reaudit(spec, watcher or Silent(), stop or threading.Event(), "assay reaudit …")
 
 
 class ForkServer:

@@ -10,10 +10,11 @@ from PIL import Image
 
 from assay.jobs.datafile import read_shard
 from assay.jobs.generation import generations
+from assay.jobs.judge_stage import JudgeSpec, JudgeStage
 from assay.jobs.manifest import Shard, ShardSpec, read_shards
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.release_copy import keep_release
-from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
+from assay.jobs.stages import LookSpec, LookStage
 from assay.jobs.store import Store
 from assay.jobs.work import Receipt, Task, Work
 from assay.platform.fetch import file_etag
@@ -131,6 +132,6 @@ def failure_of(bench: Bench, look: LookStage, work: Work) -> Exception:
     return receipt.failure.error()
 
 
-def s3_work(count: int, task: Task = Task.OBSERVE, observed: str = "") -> Work:
+def s3_work(count: int, task: Task = Task.OBSERVE, *observed: str) -> Work:
     refs = tuple(ImageRef(f"s3://bucket/{number}", "e", 7) for number in range(count))
     return Work(shard=0, task=task, rows=count, refs=refs, observed=observed)

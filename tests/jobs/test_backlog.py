@@ -74,9 +74,7 @@ def test_what_is_observed_only_is_judged_without_its_source(store: Store) -> Non
     assert set(found.judge) == {1}
     assert set(found.observed) == {1}
     [judging] = [one for one in work(store, found) if one.task is Task.JUDGE]
-    assert judging == Work(
-        shard=1, task=Task.JUDGE, rows=2, keys=keys_of(shards(store)[1]), refs=(), observed=files[1].path
-    )
+    assert judging == Work(shard=1, last_shard=1, task=Task.JUDGE, rows=2, observed=(files[1].path,))
 
 
 def test_another_release_or_policy_judges_all_again(store: Store) -> None:
@@ -107,9 +105,10 @@ def test_transient_faults_are_retried_when_asked_for(store: Store) -> None:
     assert {shard: file.path for shard, file in found.observed.items()} == {0: files[0].path, 2: files[2].path}
     assert {shard: len(old) for shard, old in found.judged.items()} == {0: 2, 2: 2}  # of both releases
     retries = [one for one in work(store, found) if one.task is Task.RETRY]
+    again = {"task": Task.RETRY, "rows": 2}
     assert retries == [
-        Work(shard=0, task=Task.RETRY, rows=2, keys=keys_of(known[0]), refs=known[0].refs[1:], observed=files[0].path),
-        Work(shard=2, task=Task.RETRY, rows=2, keys=keys_of(known[2]), refs=known[2].refs, observed=files[2].path),
+        Work(shard=0, keys=keys_of(known[0]), refs=known[0].refs[1:], observed=(files[0].path,), **again),
+        Work(shard=2, keys=keys_of(known[2]), refs=known[2].refs, observed=(files[2].path,), **again),
     ]
 
 

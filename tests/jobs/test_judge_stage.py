@@ -12,10 +12,10 @@ import pytest
 
 from assay.jobs.datafile import read_shard
 from assay.jobs.generation import generations
+from assay.jobs.judge_stage import JudgeSpec, JudgeStage
 from assay.jobs.manifest import read_shards
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.release_copy import keep_release
-from assay.jobs.stages import JudgeSpec, JudgeStage
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work
 from assay.platform.encoder import Embeddings, Pixels
@@ -106,7 +106,7 @@ def test_judging_starts_no_decoder(bench: Bench) -> None:
     first = bench.observe(bench.shards()[0])
     assert first.observed is not None
     idle = with_decoders(look_stage(bench.release, StorageSpec()), ("/no/such/decoder",))
-    work = Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=first.observed.path)
+    work = Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=(first.observed.path,))
     assert receipt_of(bench.judge(idle(work.row()))).failure is None
 
 
@@ -114,7 +114,7 @@ def test_judging_needs_no_source(bench: Bench) -> None:
     first = bench.observe(bench.shards()[0])
     assert first.observed is not None
     shutil.rmtree(bench.source)
-    again = bench.run(Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=first.observed.path))
+    again = bench.run(Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=(first.observed.path,)))
     assert again.failure is None
     assert (again.observed, again.fetched, again.fetched_bytes) == (None, 0, 0)
     assert bench.verdicts(again) == bench.verdicts(first)
@@ -125,7 +125,7 @@ def test_judging_by_another_policy(bench: Bench, release: Release) -> None:
     first = bench.observe(bench.shards()[0])
     assert first.observed is not None
     spec = JudgeSpec(StorageSpec(), bench.store.uri, release.id, "lenient", release.preprocess.size, "cpu", 1)
-    work = Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=first.observed.path)
+    work = Work(shard=0, task=Task.JUDGE, rows=first.rows, observed=(first.observed.path,))
     again = receipt_of(JudgeStage(spec)(bench.look(work.row())))
     strict, lenient = bench.verdicts(first), bench.verdicts(again)
     assert strict["scores"] == lenient["scores"]
@@ -157,7 +157,7 @@ def test_a_shard_of_a_bucket(bench: Bench, release: Release, s3: S3Server, s3_pl
     assert first.observed is not None
     for ref in shard.refs:
         s3.storage.remove(ref.uri)
-    again = receipt_of(stage(look(Work(shard=0, task=Task.JUDGE, rows=4, observed=first.observed.path).row())))
+    again = receipt_of(stage(look(Work(shard=0, task=Task.JUDGE, rows=4, observed=(first.observed.path,)).row())))
     assert again.failure is None
     assert again.actions == first.actions
     local = bench.observations(bench.observe(bench.shards()[0]))

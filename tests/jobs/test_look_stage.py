@@ -146,7 +146,7 @@ def test_a_retry_replaces_the_retried_rows_only(bench: Bench, good: Sequence[Pat
     (bench.source / "gone.jpg").write_bytes(facts)
     # The manifest's etag is pinned, so the file must look as listed; a list without etags would not care.
     wanted = (ImageRef(mended.uri, mended.etag, mended.size), still)
-    relaxed = Work(shard=0, task=Task.RETRY, rows=first.rows, refs=wanted, observed=first.observed.path)
+    relaxed = Work(shard=0, task=Task.RETRY, rows=first.rows, refs=wanted, observed=(first.observed.path,))
     again = bench.run(relaxed)
     assert again.failure is None
     assert (again.rows, again.fetched) == (first.rows, 2)
@@ -166,7 +166,7 @@ def test_a_retry_that_succeeds(tmp_path: Path, release: Release, good: list[Path
     assert first.observed is not None
     aside.rename(good[1])  # the same inode, size and time: as listed
     refs = tuple(ref for ref in shard.refs if ref.uri.endswith(good[1].name))
-    again = bench.run(Work(shard=0, task=Task.RETRY, rows=4, refs=refs, observed=first.observed.path))
+    again = bench.run(Work(shard=0, task=Task.RETRY, rows=4, refs=refs, observed=(first.observed.path,)))
     assert again.outcomes == {"ok": 4}
     assert again.fetched == 1
     undisturbed = bench.observe(shard)
@@ -214,12 +214,12 @@ def test_retried_images_may_all_fail_again(bench: Bench, release: Release) -> No
     assert first.outcomes == {"FORBIDDEN": 8, "ok": 1}
     assert first.observed is not None
     with told_server(Answer.error(403, "AccessDenied")) as told:
-        work = Work(shard=0, task=Task.RETRY, rows=9, refs=refs, observed=first.observed.path)
+        work = Work(shard=0, task=Task.RETRY, rows=9, refs=refs, observed=(first.observed.path,))
         again = receipt_of(bench.judge(look_stage(release, told.storage().spec)(work.row())))
     assert again.failure is None
     assert again.outcomes == first.outcomes
 
 
 def test_stored_rows_that_are_gone(bench: Bench) -> None:
-    error = failure_of(bench, bench.look, Work(shard=0, task=Task.JUDGE, rows=3, observed="data/none.parquet"))
+    error = failure_of(bench, bench.look, Work(shard=0, task=Task.JUDGE, rows=3, observed=("data/none.parquet",)))
     assert type(error) is StorageError

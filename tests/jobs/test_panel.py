@@ -38,7 +38,7 @@ def tell(release: Release, *, show: bool, terminal: bool = False) -> str:
 
 def test_a_log_has_the_plan_the_cluster_and_the_first_commit(release_dir: Path) -> None:
     told = tell(Release.load(release_dir), show=True)
-    assert "1,234 images, 5.0 MB, 1,000 new; 234 done before, 4 shards to do" in told
+    assert "1,234 images, 5.0 MB, 1,000 new; 234 observed before, 4 shards to do" in told
     assert "2 CPUs, 0 GPUs, 1 nodes; look 1-3 actors, judge 1-2" in told
     assert "the first 250 verdicts are readable" in told
 

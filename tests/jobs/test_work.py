@@ -17,7 +17,7 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 @settings(derandomize=True, max_examples=100)
 @given(st.integers(0, 2**62), st.sampled_from(Task), st.lists(REFS, max_size=4), NAMES)
 def test_work_travels_as_one_row(shard: int, task: Task, refs: list[ImageRef], observed: str) -> None:
-    work = Work(shard=shard, task=task, rows=len(refs), refs=tuple(refs), observed=observed)
+    work = Work(shard=shard, task=task, rows=len(refs), refs=tuple(refs), observed=(observed,))
     row = work.row()
     assert row.num_rows == 1
     assert row["shard"].to_pylist() == [shard]

@@ -14,6 +14,7 @@ from assay.jobs.generation import Generation, emptied_shards
 from assay.jobs.ledger import DataFile
 from assay.jobs.manifest import read_shards
 from assay.jobs.shard_ranges import ShardRanges
+from assay.jobs.spans import Sources, read_spans
 from assay.jobs.store import Store
 from assay.jobs.work import Task, Work, digest_of_keys
 from assay.platform.faults import FAULTS
@@ -107,18 +108,21 @@ def _faulted(store: Store) -> dict[int, tuple[ImageRef, ...]]:
 
 
 def read_work(store: Store, known: list[Generation], backlog: Backlog) -> Iterator[Work]:
-    """The backlog as work, in the order of shards' generations; manifests are read as they are needed."""
-    wanted = ShardRanges.of_numbers(backlog.observe) | backlog.judge | backlog.retry.keys()
+    """The backlog as work: what is judged from what is stored in spans, then shards in the order of their generations;
+    manifests are read as they are needed."""
+    yield from read_spans(store, known, ShardRanges.of_numbers(backlog.judge), Sources(backlog.observed, {}))
+    wanted = ShardRanges.of_numbers(backlog.observe) | backlog.retry.keys()
     for generation in known:
         for shard in read_shards(store, generation, wanted):
-            rows, keys = len(shard.refs), digest_of_keys((ref.uri, ref.etag) for ref in shard.refs)
-            if shard.number in backlog.observe:
-                yield Work(shard=shard.number, task=Task.OBSERVE, rows=rows, keys=keys, refs=shard.refs)
-                continue
             again = backlog.retry.get(shard.number, ())
-            task = Task.RETRY if again else Task.JUDGE
-            path = backlog.observed[shard.number].path
-            yield Work(shard=shard.number, task=task, rows=rows, keys=keys, refs=again, observed=path)
+            yield Work(
+                shard=shard.number,
+                task=Task.RETRY if again else Task.OBSERVE,
+                rows=len(shard.refs),
+                keys=digest_of_keys((ref.uri, ref.etag) for ref in shard.refs),
+                refs=again or shard.refs,
+                observed=(backlog.observed[shard.number].path,) if again else (),
+            )
 
 
 def lies_on_s3(store: Store, known: list[Generation]) -> bool:

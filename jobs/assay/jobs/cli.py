@@ -48,6 +48,11 @@ _COMMANDS = {
 for _name, _help in _COMMANDS.items():
     app.command(f"assay.jobs.commands:{_name}", name=_name, help=_help)
 app.command(
+    "assay.jobs.reaudit_commands:reaudit",
+    name="reaudit",
+    help="Judge all that a store has observed under another release or policy; no picture is fetched.",
+)
+app.command(
     "assay.jobs.quality_commands:calibrate",
     name="calibrate",
     help="Learn probabilities, and thresholds that keep what the policies promise.",

@@ -71,7 +71,7 @@ def shown_command(arguments: list[str]) -> str:
 
 
 @contextmanager
-def _stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
+def stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
     """A Ctrl-C (or SIGTERM) that stops after a commit; the next one stops at once."""
     stop = threading.Event()
 
@@ -111,7 +111,7 @@ def run_backfill(spec: BackfillSpec, as_json: bool) -> BackfillFacts:
     command = shown_command(sys.argv[1:])
     with native_log_aside() as terminal:
         panel = Panel(Console(file=terminal), show=not as_json)
-        with panel, _stoppable(panel, command) as stop:
+        with panel, stoppable(panel, command) as stop:
             try:
                 return backfill_job.backfill(spec, panel, stop, command)
             except AssayError as error:

@@ -108,11 +108,11 @@ class Committer:
         stale = {file.path: file for shard in retried for file in self._alone(shard, self.judged.get(shard, []))}
         if stale:
             self.verdicts.commit([], list(stale.values()), note)
-        seen = {r.shard: _file(r.shard, r.rows, r.observed, {}) for r in receipts if r.observed is not None}
+        seen = {r.shard: _file(r, r.observed, {}) for r in receipts if r.observed is not None}
         if seen:
             replaced = {file.path: file for shard in retried for file in self._alone(shard, [self.observed[shard]])}
             self.observations.commit(list(seen.values()), list(replaced.values()), note)
-        judged = {r.shard: _file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None}
+        judged = {r.shard: _file(r, r.judged, self.partition) for r in receipts if r.judged is not None}
         self.verdicts.commit(list(judged.values()), [], note)
         self.held, self.commits = [], self.commits + 1
         self.before, self.taken = self.before | self.taken, set()
@@ -154,6 +154,7 @@ def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, ob
         yield "shard", "no such shard", "one"
         return
     yield "task", planned.task.value, receipt.task.value
+    yield "shards", planned.shards, receipt.shards
     yield "rows", planned.rows, receipt.rows
     yield "images", planned.keys, receipt.keys
     yield "outcomes", planned.rows, receipt.outcomes.total()
@@ -161,7 +162,8 @@ def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, ob
     yield "verdicts", True, receipt.judged is not None
 
 
-def _file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
+def _file(of: Receipt, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
+    first, last = of.shards[0], of.shards[-1]
     return DataFile(
-        written.path, written.size, rows, shard, shard, written.first_uri, written.last_uri, dict(partition)
+        written.path, written.size, of.rows, first, last, written.first_uri, written.last_uri, dict(partition)
     )

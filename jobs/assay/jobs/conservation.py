@@ -15,6 +15,23 @@ def open_shards(store: Store, run: Run) -> bool:
     return find_backlog(store, generations(store), run.partition, retry_faults=False).shards > 0
 
 
+def conserve_judged(store: Store, run: Run) -> None:
+    """The same of a re-audit: as many verdicts as there are observations, whatever is planned beside them.
+
+    Raises:
+        ConservationError: with the counts.
+    """
+    left = find_backlog(store, generations(store), run.partition, retry_faults=False)
+    verdicts = store.verdicts.table().num_rows(run.partition)
+    if left.judge or left.rows_done != verdicts:
+        raise ConservationError(
+            "rows out differ from rows in",
+            where=store.shown,
+            why=f"observed {left.rows_done}, judged {verdicts}, open shards {len(left.judge)}",
+            fix="run `assay verify`; the same command goes on where it stopped",
+        )
+
+
 def conserve(store: Store, run: Run) -> None:
     """Rows out == rows in, from the ledgers' own counts; or the run is not done.
 

@@ -43,10 +43,21 @@ JUDGED = Layout("verdicts", VERDICT_FILE, 16_384)
 """Release and policy are partition values of the transaction, not columns of the file."""
 
 
+SCORED_LABEL, SCORE = "scores.key_value.key", "scores.key_value.value"
+"""Parquet's names of what `scores` has."""
+
+
 @cache
 def _options(layout: Layout) -> dict[str, object]:
     if layout is not OBSERVED:
-        return {"compression": "zstd", "write_page_checksum": True}
+        # Names and scores hardly repeat: looking for repetitions takes longer than all the rest.
+        said = ("label", "action", "concept", "prompt", "counter")
+        return {
+            "compression": "zstd",
+            "use_dictionary": ["outcome", "action", SCORED_LABEL, *(f"findings.list.element.{name}" for name in said)],
+            "write_statistics": ["shard", "uri", "etag", "outcome", "action"],
+            "write_page_checksum": True,
+        }
     # Embeddings lie plain and uncompressed: random mantissas gain nothing, and a reader can view them as a matrix.
     return {
         "compression": {name: ("NONE" if name == "embedding" else "ZSTD") for name in _leaves(layout.schema)},

@@ -65,6 +65,10 @@ class FileTable:
         mine = self._in(partition or {})
         return ShardRanges.covering(self.firsts[mine], self.lasts[mine])
 
+    def within(self, partition: Mapping[str, str]) -> "FileTable":
+        """The files of one partition."""
+        return FileTable(self.columns.filter(pa.array(self._in(partition))))
+
     def num_rows(self, partition: Mapping[str, str] | None = None) -> int:
         """The rows that they hold, or those of one partition do."""
         return int(self._numbers("rows")[self._in(partition or {})].sum())

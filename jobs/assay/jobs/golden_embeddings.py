@@ -160,8 +160,7 @@ def _observed(
 ) -> dict[int, npt.NDArray[np.float16]]:
     """What a store has of the images that are not `known`."""
     encoder = release.manifest.encoder
-    preprocess = release.preprocess.model_dump(mode="json")
-    check_binding(store, Binding(encoder=encoder.digest, dim=encoder.dim, preprocess=preprocess))
+    check_binding(store, Binding.of(release))
     with unerased(store):
         cells = find_embeddings(store, [image for row, image in enumerate(images) if row not in known])
     rows = ((row, image) for row, image in enumerate(images) if row not in known and image in cells)

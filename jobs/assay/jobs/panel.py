@@ -69,11 +69,12 @@ class Panel:
         """Listing goes on."""
         self.progress.update(self.bar, completed=images, description=f"listing, {size / 1e6:,.0f} MB")
 
-    def planned(self, facts: PlanFacts, backlog: Backlog, release: Release) -> None:
-        """Listing is over."""
+    def planned(self, facts: PlanFacts | None, backlog: Backlog, release: Release) -> None:
+        """It is known what there is to do; a re-audit listed nothing."""
+        listed = f"{facts.images:,} images, {facts.bytes / 1e6:,.1f} MB, {facts.new_images:,} new; " if facts else ""
         self.say(
-            f"[bold]plan[/] {facts.images:,} images, {facts.bytes / 1e6:,.1f} MB, {facts.new_images:,} new; "
-            f"{backlog.rows_done:,} done before, {backlog.shards:,} shards to do; release {release.id}"
+            f"[bold]plan[/] {listed}{backlog.rows_done:,} observed before, {backlog.shards:,} shards to do; "
+            f"release {release.id}"
         )
         self.progress.update(self.bar, completed=0, total=backlog.rows, description="starting Ray")
 
@@ -82,8 +83,7 @@ class Panel:
         up = time.monotonic() - self.began
         self.say(
             f"[bold]ray[/] {cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, {cluster.nodes} nodes; "
-            f"look {pools.look.span}, judge {pools.judge.span} "
-            f"(up after {up:.1f} s)"
+            f"{pools.told} (up after {up:.1f} s)"
         )
         self.progress.update(self.bar, description="starting actors")
 

@@ -96,8 +96,9 @@ class Flow:
     """Shards under way. Receipts come as shards end, in no order; ask what is wrong while none comes."""
 
     def __init__(
-        self, work: Iterable[Work], look: "MakeStage", judge: "MakeStage", pools: Pools, stall_s: float
+        self, work: Iterable[Work], look: "MakeStage | None", judge: "MakeStage", pools: Pools, stall_s: float
     ) -> None:
+        """`look` is left out for work that fetches nothing."""
         _quiet()
         self.pools, self.stall_s = pools, stall_s
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -107,8 +108,10 @@ class Flow:
         self._head = Head(str(ray.get_runtime_context().gcs_address))
         self._looked, self._quiet = time.monotonic(), Quiet()
         self._feed = Feed(work, pack)
-        looked = self._through(open_inlet(self._feed), LookActor, look, pools.look)
-        self._judged = self._through(looked, JudgeActor, judge, pools.judge)
+        shards = open_inlet(self._feed)
+        if look is not None:
+            shards = self._through(shards, LookActor, look, pools.look)
+        self._judged = self._through(shards, JudgeActor, judge, pools.judge)
 
     def receipts(self) -> Generator[Receipt]:
         """The receipts; closed before its end, it ends the pipeline. When the work cannot be read to its end, what was
@@ -145,7 +148,8 @@ class Flow:
         picture = self._picture()
         found = find_death(picture)
         if found is None and quiet_s >= self.stall_s and picture.pause_s <= 0:
-            wanted = {"look": self.pools.look.each, "judge": self.pools.judge.each}
+            pools = {"look": self.pools.look, "judge": self.pools.judge}
+            wanted = {name: pool.each for name, pool in pools.items() if pool.max}
             found = name_stall(picture, wanted, _room(), quiet_s)
         return found
 

@@ -80,6 +80,11 @@ class Pools:
     look: Pool
     judge: Pool
 
+    @property
+    def told(self) -> str:
+        """Both in words; nobody looks where all is judged from what is stored."""
+        return (f"look {self.look.span}, " if self.look.max else "") + f"judge {self.judge.span}"
+
 
 def size_pools(cpus: float, gpus: float, spec: ClusterSpec, nodes: int = 1) -> Pools:
     """Pools for a cluster of `cpus` and `gpus` on `nodes`. By default they always start, on one CPU as on a thousand
@@ -95,6 +100,21 @@ def size_pools(cpus: float, gpus: float, spec: ClusterSpec, nodes: int = 1) -> P
     _refuse_if_short("CPUs", look.least_cpus + judge.least_cpus, cpus)
     _refuse_if_short("GPUs", look.min * look.gpus + judge.min * judge.gpus, gpus)
     return Pools(look, judge)
+
+
+def size_judges(cpus: float, pieces: int, spec: ClusterSpec) -> Pools:
+    """One pool for judging what is stored: a CPU for each actor, and no GPU. As many actors as there are CPUs begin,
+    and pieces of work: Ray Data adds to a pool that is busy, but takes its time.
+
+    Raises:
+        SpecError: as `size_pools`.
+    """
+    asked = spec.judge
+    each = asked.cpus if asked.cpus is not None else min(1.0, cpus)
+    most = asked.max or max(asked.min or 1, math.floor(cpus / each + 1e-9), 1)
+    pool = Pool(min(asked.min or min(most, pieces), most), most, each, grows=asked.max is None)
+    _refuse_if_short("CPUs", pool.least_cpus, cpus)
+    return Pools(Pool(0, 0, 0.0), pool)
 
 
 def _judge_pool(cpus: float, gpus: float, spec: PoolSpec, whole: float) -> Pool:

@@ -5,6 +5,7 @@ is made of, and whether it is sound, is for `assay.platform.release`.
 """
 
 import fcntl
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,13 +17,19 @@ from assay.platform.release_manifest import RELEASE_FILE, ReleaseManifest
 from assay.platform.storage import Storage
 from assay.platform.uris import parse_uri
 
+FINGERPRINTS_FILE = "fingerprints.json"
+"""What each label's scores are made of (`Scorer.fingerprints`): not a part of the release."""
+
 
 def keep_release(store: Store, release: Release) -> None:
-    """Copy a release into the store, its `release.json` last; nothing is done when it is there."""
+    """Copy a release into the store, its `release.json` last; nothing is done when it is there. Beside it lies what
+    each label's scores are made of, so that a re-audit knows what it may carry over without the release itself."""
     base = store.path("releases", release.id)
     if store.storage.read(f"{base}/{RELEASE_FILE}") is not None:
         return
     names = [entry.path for entry in release.manifest.files]
+    made_of = json.dumps(release.scorer().fingerprints(), indent=1).encode()
+    store.storage.write(f"{base}/{FINGERPRINTS_FILE}", made_of)
     for name in [*names, RELEASE_FILE]:
         store.storage.write(f"{base}/{name}", (release.directory / name).read_bytes())
 

@@ -16,10 +16,11 @@ from assay.jobs.backlog import Backlog
 from assay.jobs.generation import Generation
 from assay.jobs.plan import PlanFacts
 from assay.jobs.pools import Cluster
-from assay.jobs.store import PlacesSpec, now
+from assay.jobs.store import now
 from assay.jobs.work import Receipt, Task
 from assay.platform.faults import OK
 from assay.platform.release import Release
+from assay.platform.spec import Spec
 
 _VERSIONED = ("assay", "ray", "torch", "open-clip-torch", "pillow", "deltalake")
 """Packages a run depends on most."""
@@ -62,13 +63,17 @@ class BackfillFacts(BaseModel):
 
 @dataclass(slots=True)
 class Run:
-    """One run under way. `places` is the whole Spec it was started with, of which only the places matter here."""
+    """One run under way."""
 
     name: str
-    places: PlacesSpec
+    spec: Spec
+    """What it was started with."""
+    store: str
+    source: str
     release: Release
     policy: str
-    listing: PlanFacts
+    listing: PlanFacts | None
+    """None for a re-audit, which lists nothing."""
     backlog: Backlog
     began: float
     known: list[Generation] = field(default_factory=list)
@@ -83,6 +88,7 @@ class Run:
     flagged: Counter[str] = field(default_factory=Counter)
     retried: int = 0
     judged: int = 0
+    carried: int = 0
     fetched: int = 0
     fetched_bytes: int = 0
     cluster: Cluster | None = None
@@ -104,6 +110,7 @@ class Run:
         for receipt in receipts:
             self.actions += receipt.actions
             self.flagged += receipt.flagged
+            self.carried += receipt.carried
             self.fetched += receipt.fetched
             self.fetched_bytes += receipt.fetched_bytes
             if receipt.task is Task.OBSERVE:
@@ -123,11 +130,11 @@ class Run:
             faulted=self.outcomes.total() - self.outcomes[OK],
             already_done=self.backlog.rows_done,
             seconds=round(seconds, 2),
-            images_per_second=round(self.fetched / worked, 2) if self.fetched else 0.0,
+            images_per_second=round((self.fetched or self.judged) / worked, 2),
             run=self.name,
             release=self.release.id,
             policy=self.policy,
-            listed=self.listing.images,
+            listed=self.listing.images if self.listing else 0,
             retried=self.retried,
             judged=self.judged,
             fetched=self.fetched,
@@ -136,8 +143,8 @@ class Run:
             faults={kind: count for kind, count in sorted(self.outcomes.items()) if kind != OK},
             actions=dict(sorted(self.actions.items())),
             flagged=dict(sorted(self.flagged.items())),
-            store=self.places.store,
-            source=self.places.source,
+            store=self.store,
+            source=self.source,
             state=state,
         )
 
@@ -148,7 +155,7 @@ class Run:
             "started": self.started,
             "written": now(),
             "finished": None if state == "running" else now(),
-            "spec": self.places.model_dump(
+            "spec": self.spec.model_dump(
                 mode="json", exclude={"storage": {"access_key", "secret_key", "session_token"}}
             ),
             "host": {} if self.cluster is None else asdict(self.cluster),

@@ -37,6 +37,13 @@ INTENT = ("forgotten", "intent.json")
 """Where an erasure says that it was begun; gone when it is done."""
 
 
+class StoreSpec(Spec):
+    """Which store. A base of other Specs: its fields come first."""
+
+    store: str = Field(kw_only=False, description="the store")
+    storage: StorageSpec = Field(StorageSpec(), description="object storage")
+
+
 class PlacesSpec(Spec):
     """Where a job reads, and where it keeps what it learns. A base of other Specs: its fields come first."""
 

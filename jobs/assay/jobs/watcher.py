@@ -15,8 +15,8 @@ from assay.platform.release import Release
 class Watcher(Protocol):
     """Is told how a run goes; the live panel is one."""
 
-    def planned(self, facts: PlanFacts, backlog: Backlog, release: Release) -> None:
-        """Listing is over."""
+    def planned(self, facts: PlanFacts | None, backlog: Backlog, release: Release) -> None:
+        """It is known what there is to do; a re-audit listed nothing."""
 
     def started(self, cluster: Cluster, pools: Pools) -> None:
         """The cluster is there."""

@@ -35,18 +35,29 @@ def digest_of_keys(keys: Iterable[tuple[str, str]]) -> str:
 
 
 class Work(BaseModel):
-    """One shard's work. `refs` are the images to fetch; `rows` and `keys` speak of all the shard holds."""
+    """One shard's work, or that of a span of shards to be judged from what is stored. `refs` are the images to fetch;
+    `rows` and `keys` speak of all it holds."""
 
     model_config = ConfigDict(frozen=True)
 
     shard: int
+    """The first one, by which it is known."""
+    last_shard: int = -1
+    """The last one; left out: the first."""
     task: Task
     rows: int
     keys: str = ""
-    """Digest of the shard's images (`digest_of_keys`)."""
+    """Digest of the shard's images (`digest_of_keys`); of a span there is none."""
     refs: tuple[ImageRef, ...] = ()
-    observed: str = ""
-    """Path, below the observations table, of the file that holds the shard now (JUDGE, RETRY)."""
+    observed: tuple[str, ...] = ()
+    """Paths, below the observations table, of the files that hold the shards now (JUDGE, RETRY), in their order."""
+    carried: tuple[str, ...] = ()
+    """Likewise, below the verdicts table, of files with scores that may be carried over (JUDGE)."""
+
+    @property
+    def shards(self) -> range:
+        """All its shards."""
+        return range(self.shard, max(self.shard, self.last_shard) + 1)
 
     def row(self) -> pa.Table:
         """The work as one row: one row is one block is one shard."""
@@ -92,10 +103,11 @@ class Receipt(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     shard: int
+    last_shard: int = -1
     task: Task
     rows: int
     keys: str = ""
-    """Digest of the images in the verdicts written."""
+    """Digest of the images in the verdicts written; of a span there is none."""
     observed: WrittenFile | None = None
     judged: WrittenFile | None = None
     outcomes: Counter[str] = Field(default_factory=Counter)
@@ -108,9 +120,16 @@ class Receipt(BaseModel):
     """Time spent by step: look (fetch and decode), encode, judge, write."""
     worker: dict[str, str] = Field(default_factory=dict)
     """Where it was done: node, process, GPUs."""
+    carried: int = 0
+    """Rows of which scores were carried over from another release."""
     notes: tuple[str, ...] = ()
     """What a person should be told of the worker, once."""
     failure: Failure | None = None
+
+    @property
+    def shards(self) -> range:
+        """All shards it speaks of."""
+        return range(self.shard, max(self.shard, self.last_shard) + 1)
 
     def row(self) -> pa.Table:
         """The receipt as one row."""

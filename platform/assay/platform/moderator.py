@@ -7,7 +7,7 @@ loads torch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from assay.platform.errors import ConservationError, ReleaseError
 from assay.platform.faults import OK
-from assay.platform.policy import ACTIONS, Ranks
+from assay.platform.policy import ACTIONS, Ranks, Scores
 from assay.platform.release import Release
 from assay.platform.rows import FINDING, OBSERVATIONS, VERDICTS
-from assay.platform.scoring import Scores, over_views
+from assay.platform.scoring import Scorer, over_views
 
 if TYPE_CHECKING:
     from assay.platform.batch import ImageBatch
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _HALF = np.dtype("<f2")
 _NAMES = pa.array([action.value for action in ACTIONS])
+PROBED = 8
+"""Images of each batch whose carried scores are held against their embeddings, flagged or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,27 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
+class Carried:
+    """Scores[images, labels] that another release gave the readable images of a batch, for labels that it scores alike
+    (`Scorer.fingerprints`)."""
+
+    labels: tuple[str, ...]
+    scores: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """The rows that have embeddings: `rows` are their places, `starts` where each one's views begin."""
 
     rows: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     embeddings: npt.NDArray[np.float16]  # [views, dim]
+
+    def only(self, asked: npt.NDArray[np.bool_]) -> "_Seen":
+        """Some of the images."""
+        counts = np.diff(np.append(self.starts, len(self.embeddings)))
+        kept = counts[asked]
+        return _Seen(self.rows[asked], np.cumsum(kept) - kept, self.embeddings[np.repeat(asked, counts)])
 
 
 class Moderator:
@@ -98,18 +115,27 @@ class Moderator:
         _conserve("observe", batch.rows.num_rows, observations.num_rows)
         return observations
 
-    def decide(self, observations: pa.Table) -> pa.Table:
-        """Decide stored or fresh observations: one verdict each, in their order."""
+    def decide(self, observations: pa.Table, carried: Carried | None = None) -> pa.Table:
+        """Decide stored or fresh observations: one verdict each, in their order.
+
+        Most images are under every threshold; only of the others is it asked which concept and phrase made a score.
+        What is `carried` is held against the scores of all of these, and of a few more.
+
+        Raises:
+            ReleaseError: observations of another encoder, or damaged; carried scores that are not this release's.
+        """
         seen = self._seen(observations)
-        scores = self.scorer.score(seen.embeddings)
-        best, view = over_views(scores.labels, seen.starts)
+        best = self._scores(seen, carried)
         ranks = self.policy.decide(best, self.labels, self.points)
         actions = np.full(observations.num_rows, ACTIONS.index(self.policy.on_fault), np.uint8)
         actions[seen.rows] = ranks.max(axis=1, initial=0)
+        asked = (ranks > 0).max(axis=1, initial=False)
+        if carried is not None:
+            asked[:PROBED] = True
         columns = {
             **{name: observations[name] for name in ("shard", "uri", "etag", "outcome")},
             "action": _NAMES.take(pa.array(actions)),
-            "findings": self._findings(observations.num_rows, seen, scores, ranks, view),
+            "findings": self._findings(observations.num_rows, seen.only(asked), best[asked], ranks[asked]),
             "scores": self._score_maps(observations.num_rows, seen.rows, best),
             "release": pa.repeat(self.release.id, observations.num_rows),
             "policy": pa.repeat(self.policy.name, observations.num_rows),
@@ -117,6 +143,26 @@ class Moderator:
         verdicts = pa.table([columns[name] for name in VERDICTS.names], schema=VERDICTS)
         _conserve("decide", observations.num_rows, verdicts.num_rows)
         return verdicts
+
+    def _scores(self, seen: _Seen, carried: Carried | None) -> Scores:
+        """Each image's score for each label, float32[images, labels]: the greatest over its views."""
+        if carried is None:
+            return _greatest(self.scorer.score_labels(seen.embeddings), seen)
+        if carried.scores.shape != (len(seen.rows), len(carried.labels)):
+            what = "the scores carried over are not of these images"
+            raise ConservationError(what, why=f"{carried.scores.shape} of {len(seen.rows)} images")
+        found = np.empty((len(seen.rows), len(self.labels)), np.float32)
+        found[:, [self.labels.index(label) for label in carried.labels]] = carried.scores
+        fresh = [label for label in self.labels if label not in carried.labels]
+        if fresh:
+            narrow = self._narrowed(tuple(fresh))
+            scores = _greatest(narrow.score_labels(seen.embeddings), seen)
+            found[:, [self.labels.index(label) for label in narrow.labels]] = scores
+        return found
+
+    @cache  # noqa: B019  # one for each set of labels that a run scores anew, and it ends with the moderator
+    def _narrowed(self, labels: tuple[str, ...]) -> Scorer:
+        return self.scorer.narrowed(labels)
 
     def _seen(self, observations: pa.Table) -> _Seen:
         row_bytes = self.scorer.dim * _HALF.itemsize
@@ -145,9 +191,17 @@ class Moderator:
             )
         return _Seen(rows, np.cumsum(counts) - counts, embeddings)
 
-    def _findings(
-        self, num_rows: int, seen: _Seen, scores: Scores, ranks: Ranks, view: npt.NDArray[np.int64]
-    ) -> pa.Array:
+    def _findings(self, num_rows: int, seen: _Seen, best: Scores, ranks: Ranks) -> pa.Array:
+        """Labels over a threshold of the images in `seen`, whose scores are `best`[images, labels]."""
+        scores = self.scorer.score(seen.embeddings)
+        again, view = over_views(scores.labels, seen.starts)
+        if not np.array_equal(again, best):
+            raise ReleaseError(
+                "scores carried over are not what this release gives",
+                where=f"release {self.release.id}",
+                why=f"{int((again != best).sum())} of {best.size} scores held against the embeddings differ",
+                fix="run it with --carry no, and report this",
+            )
         row, label = np.nonzero(ranks)
         at = seen.starts[row] + view[row, label]
         score = scores.labels[at, label]
@@ -171,13 +225,19 @@ class Moderator:
 
     def _score_maps(self, num_rows: int, rows: npt.NDArray[np.int64], best: npt.NDArray[np.float32]) -> pa.Array:
         num_labels = len(self.labels)
-        keys = pa.array(self.labels).take(pa.array(np.tile(np.arange(num_labels), len(rows))))
+        names = np.tile(np.arange(num_labels, dtype=np.int32), len(rows))
+        keys = pa.DictionaryArray.from_arrays(pa.array(names), pa.array(self.labels))
         has = np.zeros(num_rows, np.bool_)
         has[rows] = True
         offsets = np.append(0, np.cumsum(has) * num_labels).astype(np.int32)
         # A null offset makes the row null: a fault has no scores, which is not an empty list of them.
         marked = pa.array(offsets, mask=np.append(~has, False))
         return pa.MapArray.from_arrays(marked, keys, pa.array(best.reshape(-1)))
+
+
+def _greatest(scores: Scores, seen: _Seen) -> Scores:
+    """Each image's greatest score per label."""
+    return scores if len(scores) == len(seen.rows) else np.maximum.reduceat(scores, seen.starts, axis=0)
 
 
 def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:
