@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from infra.bench import encoder_efficiency, growth, guards, ratios, request_count, resume, start_up
+from infra.bench import encoder_efficiency, growth, guards, ratios, reaudit, request_count, resume, start_up
 from infra.bench.bench import Bench, Regime, Sides
 from infra.bench.figure import Result
 
@@ -33,6 +33,7 @@ PARTS: Mapping[str, Part] = {
     "R5": _beside("clip-retrieval", null=None, real=1.6),
     "R6": _beside("DataLoader", null=1.5, real=1.0),
     "R7": Part(encoder_efficiency.measure),
+    "R8": Part(reaudit.measure, {"real": ("encode, best batch",)}),
     "R10": Part(growth.measure),
     "R11": Part(resume.measure),
     "R12": Part(request_count.measure),

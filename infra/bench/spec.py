@@ -26,6 +26,7 @@ class BenchSpec(Spec):
     batch: int = Field(64, ge=1, description="images in a batch of the others")
     model: str = Field("ViT-B-32", description="open_clip's name of the real encoder; its weights are random")
     growth_s: float = Field(60.0, gt=0, description="seconds that N images take in the growth part")
+    stored_images: int = Field(10**6, ge=1, description="observations of the store that is audited again")
     ledger_images: int = Field(10**9, ge=10**8, description="images of the ledger that a resume is planned over")
     starts: int = Field(5, ge=1, description="starts of the command in the start-up part")
     latency_s: float = Field(0.0, ge=0, description="seconds the loopback object store takes longer to answer")

@@ -17,7 +17,7 @@ from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import ConservationError, PolicyError, ReleaseError
 from assay.platform.hash_encoder import COLOURS
 from assay.platform.images import Budget, Decoded, decode
-from assay.platform.moderator import Moderator
+from assay.platform.moderator import Moderator, is_finite
 from assay.platform.promise import LabelPoints, OperatingPoint, OperatingPoints, Target
 from assay.platform.release import Release, bundled_release, resolve_release
 from assay.platform.release_build import ReleaseSpec, add_measured, build_release, hash_release
@@ -227,3 +227,9 @@ def _png(colour: tuple[int, int, int]) -> bytes:
     data = BytesIO()
     Image.new("RGB", (90, 60), colour).save(data, "PNG")
     return data.getvalue()
+
+
+def test_what_is_no_number_is_found_as_numpy_finds_it() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    assert [is_finite(one) for one in every.reshape(-1, 1)] == np.isfinite(every).tolist()
+    assert is_finite(np.empty((0, 4), np.float16))

