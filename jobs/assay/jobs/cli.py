@@ -53,6 +53,11 @@ app.command(
     help="Judge all that a store has observed under another release or policy; no picture is fetched.",
 )
 app.command(
+    "assay.jobs.replay_commands:replay",
+    name="replay",
+    help="Make a verdict again from its stored row and its release, and show its whole path.",
+)
+app.command(
     "assay.jobs.quality_commands:calibrate",
     name="calibrate",
     help="Learn probabilities, and thresholds that keep what the policies promise.",

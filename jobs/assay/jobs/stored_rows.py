@@ -33,6 +33,15 @@ def read_observed(storage: Storage, store: str, work: Work, columns: Sequence[st
     return _read(storage, store, OBSERVED, work.observed, work.shards, columns)
 
 
+def read_verdicts(storage: Storage, store: str, work: Work) -> pa.Table:
+    """All of the older verdicts that a span's work names, but for the columns that are partition values.
+
+    Raises:
+        StorageError: a file is gone or cannot be read.
+    """
+    return _read(storage, store, JUDGED, work.carried, work.shards, JUDGED.schema.names).cast(JUDGED.schema)
+
+
 def carried_scores(storage: Storage, store: str, work: Work, seen: pa.Table, labels: tuple[str, ...]) -> Carried | None:
     """Scores for `labels` of the readable images in `seen`, as older verdicts have them; None when these are not of
     just these images.
