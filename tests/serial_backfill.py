@@ -53,11 +53,17 @@ class _OneByOne:
 
 
 def run(settings: dict[str, Any], told: str) -> None:
-    """Run one backfill; what goes wrong is written to the file `told`, and the exit code is the product's."""
+    """Run one backfill, or a re-audit where no source is named; what goes wrong is written to the file `told`, and the
+    exit code is the product's."""
     pipeline.joined = _alone  # type: ignore[assignment]  # nobody to join
-    job.Flow = _OneByOne  # type: ignore[assignment,attr-defined]  # the loop, not Ray
+    for one in (job, audit):
+        one.Flow = _OneByOne  # type: ignore[attr-defined]  # the loop, not Ray
+    told_to = Silent(), threading.Event(), "assay …"
     try:
-        job.backfill(job.BackfillSpec.model_validate(settings), Silent(), threading.Event(), "assay backfill …")
+        if "source" in settings:
+            job.backfill(job.BackfillSpec.model_validate(settings), *told_to)
+        else:
+            audit.reaudit(audit.ReauditSpec.model_validate(settings), *told_to)
     except AssayError as error:
         Path(told).write_text(str(error))
         sys.exit(error.exit_code)

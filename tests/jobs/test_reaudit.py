@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,40 +13,21 @@ from assay.jobs.compact import CompactSpec, compact
 from assay.jobs.reaudit import ReauditFacts, ReauditSpec, reaudit
 from assay.jobs.store import Store
 from assay.jobs.verify import VerifyFacts, VerifySpec, verify
-from assay.platform.encoder import EncoderSpec
 from assay.platform.errors import AssayError, Interrupted, ReleaseError, SpecError, StoreVersionError
 from assay.platform.hash_encoder import HashSpec, write_hash_encoder
 from assay.platform.moderator import Carried
-from assay.platform.release import Release, bundled_release
-from assay.platform.release_build import ReleaseSpec, build_release
+from assay.platform.release import Release
 from assay.platform.storage import Storage
+from tests.audit_text import other_release, reworded
 from tests.conftest import Silent, write_pictures
 from tests.serial_backfill import reaudit_alone, run_alone
 
-STARTER = bundled_release()
 PICTURES = 40
-
-
-def reworded(folder: Path, name: str, change: Callable[[str], str], encoder: str = "hash") -> Path:
-    """A release with another text."""
-    (folder / name).mkdir(parents=True)
-    (folder / name / "library.yaml").write_text(change((STARTER / "library.yaml").read_text()))
-    policies = tuple(STARTER / "policies" / f"{policy}.yaml" for policy in ("strict", "lenient"))
-    parts = {"library": folder / name / "library.yaml", "policies": policies, "encoder": EncoderSpec(model=encoder)}
-    build_release(folder / name, ReleaseSpec.model_validate({"name": name, **parts}))
-    return folder / name
-
-
-def with_red_pistols(text: str) -> str:
-    """One prompt of one concept says something else."""
-    changed = text.replace("handgun, pistol,", "handgun, red pistol,")
-    assert changed != text
-    return changed
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return reworded(tmp_path_factory.mktemp("other"), "other", with_red_pistols)
+    return other_release(tmp_path_factory.mktemp("other"))
 
 
 @pytest.fixture(scope="module")
