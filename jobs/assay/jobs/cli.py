@@ -62,6 +62,11 @@ app.command(
     help="Measure a release on a golden set; with --against, exit 3 when it is worse than another.",
 )
 
+app.command(
+    "assay.jobs.diff_commands:diff",
+    help="Say what another release decides otherwise over a whole store; exit 3 when it is over a budget.",
+)
+
 _GOLDEN = {
     "build": ("build", "Draw images from a judged store for people to label."),
     "import": ("import_golden", "Check golden rows or review decisions in CSV or JSON Lines; write Parquet."),
