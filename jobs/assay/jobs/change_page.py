@@ -78,6 +78,7 @@ def render_change(facts: DiffFacts, gallery: Gallery) -> str:
         "percent": format_percent,
         "points": format_points,
         "interval": format_interval,
+        "load": lambda value: f"{value:,.1f}",
         "visible": make_visible,
         "figure": lambda name: name.replace(".", " "),
     }

@@ -137,7 +137,9 @@ def _measured(
     both = [side.figures.get(Place(label, "", ""), {}).get(figure) for side in sides]
     if both == [None, None]:
         return None
-    lacking = [one.why for one in both if isinstance(one, Lack)]
+    lacking = [
+        f"{when}: {one.why}" for when, one in zip(("before", "after"), both, strict=True) if isinstance(one, Lack)
+    ]
     never = "a side never does this" if None in both else ""
     confidence = sides[0].spec.resampling.confidence
     before, after = (None if one is None else estimate(one, confidence) for one in both)
