@@ -1,6 +1,6 @@
 """Stores without pictures that several releases judged: embeddings near colours, verdicts as the product makes them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,22 +62,39 @@ def observed_store(place: Path, release: Release, images: int, faults: Sequence[
 
 
 def judge_by(
-    store: Store, release: Release, policy: str | None = None, *, cut: int = 1, without: Sequence[int] = ()
+    store: Store,
+    release: Release,
+    policy: str | None = None,
+    *,
+    cut: int = 1,
+    without: Collection[int] = (),
+    lost: Collection[int] = (),
+    shuffled: bool = False,
 ) -> pa.Table:
-    """Judge what is stored, `cut` shards to a file, but for shards left out; returns the verdicts."""
+    """Judge what is stored, `cut` shards to a file, but for shards left out and images lost; returns the verdicts."""
     keep_release(store, release)
     moderator = Moderator(release, policy)
     rows = store.observations.dataset().to_table().sort_by([("shard", "ascending"), ("uri", "ascending")])
-    verdicts = moderator.decide(rows)
-    shards = [shard for shard in sorted(set(rows["shard"].to_pylist())) if shard not in without]
-    kept = []
-    for start in range(0, len(shards), cut):
-        some, file = shards[start : start + cut], FileWriter(JUDGED)
-        for shard in some:
-            mine = verdicts.filter(pa.compute.equal(verdicts["shard"], shard))
-            kept.append(mine)
-            file.add(mine)
-        written = file.write(store.storage, store.uri, some[0])
-        partition = {"release": release.id, "policy": moderator.policy.name}
-        store.verdicts.commit([data_file(written, file.rows, some, partition)])
-    return pa.concat_tables(kept)
+    kept = ~np.isin(rows["shard"].to_numpy(), [*without]) & ~np.isin(rows["size"].to_numpy(), [*lost])
+    verdicts = moderator.decide(rows.filter(pa.array(kept)))
+    shards = verdicts["shard"].to_numpy()
+    rng = np.random.default_rng(0)
+    by_shard = {int(shard): np.flatnonzero(shards == shard) for shard in np.unique(shards)}
+    parts = {
+        shard: verdicts.take(pa.array(rng.permutation(places) if shuffled else places))
+        for shard, places in by_shard.items()
+    }
+    numbers = list(parts)
+    for start in range(0, len(numbers), cut):
+        some = numbers[start : start + cut]
+        commit_verdicts(store, release, moderator.policy.name, {shard: parts[shard] for shard in some})
+    return verdicts
+
+
+def commit_verdicts(store: Store, release: Release, policy: str, shards: Mapping[int, pa.Table]) -> None:
+    """Commit one file of verdicts, shard by shard."""
+    file = FileWriter(JUDGED)
+    for rows in shards.values():
+        file.add(rows)
+    written = file.write(store.storage, store.uri, min(shards))
+    store.verdicts.commit([data_file(written, file.rows, shards, {"release": release.id, "policy": policy})])

@@ -1,6 +1,6 @@
 """The command line: which commands there are, where their settings come from, and what an exit code means.
 
-    0  done            2  usage or spec        3  finished, more faults than --max-fault-rate, or worse than --against
+    0  done            2  usage or spec        3  finished, but too many faults, or worse than asked
     4  interrupted, the same command resumes   5  job error: credentials, storage, cluster
 
 Imports nothing heavy: commands are loaded when they run, so that `assay --help` answers at once.
@@ -19,7 +19,7 @@ from assay.platform.errors import AssayError
 EXIT_CODES = {
     0: "done",
     2: "usage or spec: nothing was started",
-    3: "finished, but more faults than --max-fault-rate, or worse than --against",
+    3: "finished, but more faults than --max-fault-rate, worse than --against, or over a --budget",
     4: "interrupted; the same command resumes",
     5: "job error: credentials, storage or cluster",
 }
