@@ -1,4 +1,4 @@
-"""Embeddings of some images out of a store's observations, by name and version, without reading the rest.
+"""What a store has observed of some images, such as their embeddings, by name and version, without reading the rest.
 
 Knows which files and row groups can hold an image: rows lie in the order of uris. Does not know what an embedding means
 (`assay.platform.scoring`), nor who asks. Memory: the answer, and one row group for each reading thread.
@@ -7,6 +7,7 @@ Knows which files and row groups can hold an image: rows lie in the order of uri
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,18 +32,27 @@ def find_embeddings(store: Store, images: Sequence[Image]) -> dict[Image, bytes]
     Raises:
         StorageError: committed rows cannot be read.
     """
+    return {image: row["embedding"] for image, row in find_observed(store, images, ["embedding"]).items()}
+
+
+def find_observed(store: Store, images: Sequence[Image], columns: Sequence[str]) -> dict[Image, dict[str, Any]]:
+    """Some columns of the observations of those of `images` that the store has observed without a fault.
+
+    Raises:
+        StorageError: committed rows cannot be read.
+    """
     uris = sorted({uri for uri, _ in images})
-    latest: dict[str, tuple[int, bytes]] = {}
-    found: dict[Image, bytes] = {}
-    wanted = set(images)
+    latest: dict[str, dict[str, Any]] = {}
+    found: dict[Image, dict[str, Any]] = {}
+    wanted, named = set(images), ["shard", "uri", "etag", *columns]
     with ThreadPoolExecutor(READERS, thread_name_prefix="lookup") as pool:
-        for rows in pool.map(lambda some: _read(store, *some), _files_of(store, uris)):
+        for rows in pool.map(lambda some: _read(store, some[0], some[1], named), _files_of(store, uris)):
             for row in rows.to_pylist():
                 if (row["uri"], row["etag"]) in wanted:
-                    found[row["uri"], row["etag"]] = row["embedding"]
-                if row["shard"] >= latest.get(row["uri"], (0, b""))[0]:
-                    latest[row["uri"]] = row["shard"], row["embedding"]
-    return found | {(uri, ""): latest[uri][1] for uri, etag in wanted if not etag and uri in latest}
+                    found[row["uri"], row["etag"]] = row
+                if row["shard"] >= latest.get(row["uri"], row)["shard"]:
+                    latest[row["uri"]] = row
+    return found | {(uri, ""): latest[uri] for uri, etag in wanted if not etag and uri in latest}
 
 
 def _files_of(store: Store, uris: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -56,14 +66,13 @@ def _files_of(store: Store, uris: Sequence[str]) -> Iterator[tuple[str, Sequence
                 yield path, some
 
 
-def _read(store: Store, path: str, uris: Sequence[str]) -> pa.Table:
+def _read(store: Store, path: str, uris: Sequence[str], columns: list[str]) -> pa.Table:
     where = f"{store.observations.uri}/{path}"
     # The bounds let whole row groups be passed over by their statistics.
     mine = (pc.field("uri") >= uris[0]) & (pc.field("uri") <= uris[-1]) & pc.field("uri").isin(list(uris))
 
     def look() -> pa.Table:
         fs, place = arrow_place(store.storage, where)
-        columns = ["shard", "uri", "etag", "embedding"]
         chosen = mine & (pc.field("outcome") == OK)
         return pq.read_table(place, columns=columns, filters=chosen, filesystem=fs, page_checksum_verification=True)
 

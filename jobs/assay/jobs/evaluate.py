@@ -31,6 +31,8 @@ from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 
 Tell = Callable[[str], None]
+MeasuredSplit = Literal["test", "calibrate", "all"]
+"""Rows of a golden set that are measured on."""
 
 MAX_VALUES = 64
 """Of a slice. Every two of them are compared, for each label; thousands would be names, not groups."""
@@ -42,9 +44,7 @@ class EvaluateSpec(Spec):
     release: str | None = Field(None, description="release directory; unset: the bundled one")
     golden: Path = Field(description="golden set, Parquet")
     policy: str | None = Field(None, description="policy whose thresholds are measured; unset: the release's default")
-    split: Literal["test", "calibrate", "all"] = Field(
-        "test", description="rows to measure on; those of no split serve both"
-    )
+    split: MeasuredSplit = Field("test", description="rows to measure on; those of no split serve both")
     store: str | None = Field(None, description="store that has observed the images; unset: they are fetched")
     against: str | None = Field(None, description="another release; exit 3 when the release is worse beyond a margin")
     html: Path | None = Field(None, description="write the scorecard as a page")
@@ -80,7 +80,7 @@ def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
     """
     others = [] if spec.against is None else [spec.against]
     releases = [resolve_release(ref) for ref in (spec.release, *others)]
-    golden = _read_golden(spec, releases)
+    golden = read_golden(spec.golden, spec.split, releases)
     found = _embed(golden, releases, spec, tell)
     kept = reduce(np.intersect1d, [one.seen for one in found])
     if not len(kept):
@@ -99,22 +99,26 @@ def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
     return Evaluated(EvaluateFacts(scorecard=card, comparison=comparison), evaluations[0])
 
 
-def _read_golden(spec: EvaluateSpec, releases: Sequence[Release]) -> GoldenSet:
-    """The golden set's rows of the split. Labels that are drafts or retired may be in it; they are not scored."""
+def read_golden(path: Path, split: MeasuredSplit, releases: Sequence[Release]) -> GoldenSet:
+    """The golden set's rows of a split. Labels that are drafts or retired may be in it; they are not scored.
+
+    Raises:
+        GoldenError: it cannot be read, names unknown labels, has no row of the split, or speaks of no label scored.
+    """
     shelves = [shelf for release in releases for shelf in release.library().categories.values()]
-    golden = GoldenSet.read(spec.golden, {label for shelf in shelves for label in shelf.labels})
-    chosen = golden if spec.split == "all" else golden.only(spec.split)
+    golden = GoldenSet.read(path, {label for shelf in shelves for label in shelf.labels})
+    chosen = golden if split == "all" else golden.only(split)
     if not len(chosen):
         why = f"all of its {len(golden):,} rows are of another split"
         fix = "name another --split, or `all`"
-        raise GoldenError(f"no row is for {spec.split!r}", where=str(spec.golden), why=why, fix=fix)
+        raise GoldenError(f"no row is for {split!r}", where=str(path), why=why, fix=fix)
     for release in releases:
-        _refuse_unasked(chosen, release, str(spec.golden))
+        _refuse_unasked(chosen, release, str(path))
     for name, values in chosen.slices().items():
         if len(np.unique(values)) > MAX_VALUES:
             why = f"it has {len(np.unique(values)):,} values, at most {MAX_VALUES} are measured"
             fix = "group its values, or leave it out"
-            raise GoldenError(f"slice {name!r} parts images too finely", where=str(spec.golden), why=why, fix=fix)
+            raise GoldenError(f"slice {name!r} parts images too finely", where=str(path), why=why, fix=fix)
     return chosen
 
 

@@ -82,6 +82,14 @@ class FileTable:
             found &= pc.equal(self.columns[f"{PARTITION}{name}"], value).to_numpy()
         return found
 
+    def part(self, partition: Mapping[str, str]) -> "FileTable":
+        """Those of one partition."""
+        return FileTable(self.columns.filter(pa.array(self._in(partition))))
+
+    def in_order(self) -> Iterator[DataFile]:
+        """All, by the first shard of each."""
+        yield from FileTable(self.columns.sort_by("first_shard"))
+
     def rows_of(self, shards: ShardRanges) -> int:
         """The rows that they hold of some shards; where a file holds others too, its rows in proportion."""
         share = shards.num_in(self.firsts, self.lasts) / (self.lasts - self.firsts + 1)

@@ -16,6 +16,9 @@ from assay.jobs.report_data import ReportData, Specimen
 from assay.platform.faults import Fault
 from assay.platform.guard import Guard
 from assay.platform.images import Budget, Decoded
+from assay.platform.packs import PackReader
+from assay.platform.rows import ImageRef
+from assay.platform.storage import Storage
 from assay.platform.views import OPENAI_MEAN, OPENAI_STD, Preprocess
 
 EDGE = 96  # pixels
@@ -57,11 +60,17 @@ def make_gallery(data: ReportData, fetch: Fetch, max_bytes: int = GALLERY_BYTES)
 
     Labels marked no_evidence are not fetched. A picture that cannot be had is in the gallery with its reason.
     """
+    shown = [() if label.no_evidence else label.specimens for label in data.labels.values()]
+    return draw_pictures([list(map(picture_of, specimens)) for specimens in shown], fetch, max_bytes)
+
+
+def draw_pictures(groups: Iterable[Iterable[Picture]], fetch: Fetch, max_bytes: int = GALLERY_BYTES) -> Gallery:
+    """Thumbnails of all pictures, group after group, until `max_bytes` are spent."""
     gallery: Gallery = {}
     spent = 0
     with Guard(SMALL, Budget(), DECODERS) as guard, ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
-        for label in data.labels.values():
-            wanted = [] if label.no_evidence else _unmade(label.specimens, gallery)
+        for group in groups:
+            wanted = [picture for picture in dict.fromkeys(group) if picture not in gallery]
             if spent >= max_bytes:
                 gallery |= {picture: Thumbnail(b"", why="left out: the page is full") for picture in wanted}
                 continue
@@ -71,8 +80,15 @@ def make_gallery(data: ReportData, fetch: Fetch, max_bytes: int = GALLERY_BYTES)
     return gallery
 
 
-def _unmade(specimens: Iterable[Specimen], gallery: Gallery) -> list[Picture]:
-    return [picture for picture in dict.fromkeys(map(picture_of, specimens)) if picture not in gallery]
+def fetch_stored(storage: Storage) -> Fetch:
+    """Fetches the bytes of pictures as they were observed."""
+    pictures = PackReader(storage, Budget().max_bytes)
+
+    def fetch(uri: str, etag: str) -> bytes | None:
+        data = pictures.fetch(ImageRef(uri, etag, 0))
+        return None if isinstance(data, Fault) else data
+
+    return fetch
 
 
 def _look(picture: Picture, fetch: Fetch, guard: Guard) -> Thumbnail:

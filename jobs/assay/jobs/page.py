@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from assay.jobs.gallery import Gallery, Thumbnail, picture_of
 from assay.jobs.report_data import LabelReport, ReportData, Specimen
 from assay.jobs.tally import BINS, Band
-from assay.jobs.template import Filters, format_count, load_template
+from assay.jobs.template import Filters, format_count, format_score, load_template
 from assay.platform.faults import FAULTS, FaultFacts, FaultKind
 from assay.platform.members import parse_member
 from assay.platform.uris import parse_uri, relative_uri
@@ -78,7 +78,7 @@ class Section:
 
 def render_page(data: ReportData, gallery: Gallery) -> str:
     """The page, UTF-8 text below 10 MB for a gallery made with the default limits."""
-    filters: Filters = {"count": format_count, "score": _score, "moment": _moment, "visible": make_visible}
+    filters: Filters = {"count": format_count, "score": format_score, "moment": _moment, "visible": make_visible}
     sections = [_section(number, name, data, gallery) for number, name in enumerate(data.labels)]
     return load_template("report.html.j2", filters).render(
         data=data,
@@ -211,11 +211,6 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
     ]
     return [(name, str(value)) for name, value in rows if value]
-
-
-def _score(value: float) -> str:
-    # Cut, not rounded: 0.8997 must not read as a threshold of 0.90 that it did not reach.
-    return f"{math.floor(value * 1000) / 1000:.3f}"
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.forgotten import unerased
-from assay.jobs.gallery import make_gallery
+from assay.jobs.gallery import fetch_stored, make_gallery
 from assay.jobs.generation import generations
 from assay.jobs.page import render_page
 from assay.jobs.release_copy import fetch_release
@@ -20,11 +20,7 @@ from assay.jobs.report_trace import leave_trace
 from assay.jobs.standing import standing
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
-from assay.platform.faults import Fault
-from assay.platform.images import Budget
-from assay.platform.packs import PackReader
 from assay.platform.release import Release
-from assay.platform.rows import ImageRef
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 
@@ -64,9 +60,9 @@ def report(spec: ReportSpec) -> ReportFacts:
     store = Store.open(storage, spec.store)
     facts = spec.out.with_suffix(".json")
     with unerased(store):  # an erasure that begins after this finds the trace
-        data = collect_report(_inputs(store, *_subject(store, spec)))
-        pictures = PackReader(storage, Budget().max_bytes)
-        page = render_page(data, make_gallery(data, lambda uri, etag: _picture(pictures, uri, etag))).encode()
+        inputs = _inputs(store, *_subject(store, spec))
+        data = collect_report(inputs)
+        page = render_page(data, make_gallery(data, inputs.fetch)).encode()
         files = {spec.out: page, facts: data.model_dump_json(indent=1).encode()}
         if spec.trace:
             leave_trace(store, data, files)
@@ -95,7 +91,6 @@ def _subject(store: Store, spec: ReportSpec) -> tuple[Release, dict[str, Any]]:
 
 
 def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInputs:
-    pictures = PackReader(store.storage, Budget().max_bytes)
     library, policy = release.library(), release.policy(record["policy"])
     mine = (pc.field("release") == release.id) & (pc.field("policy") == policy.name)
     thresholds = policy.thresholds(tuple(library.labels), release.operating_points().of(policy.name))
@@ -110,15 +105,9 @@ def _inputs(store: Store, release: Release, record: dict[str, Any]) -> ReportInp
         standing=standing(release, policy),
         titles={label: label.replace("_", " ") for label in library.labels},
         no_evidence=frozenset(name for name, label in library.labels.items() if label.no_evidence),
-        fetch=lambda uri, etag: _picture(pictures, uri, etag),
+        fetch=fetch_stored(store.storage),
     )
 
 
 def _score(threshold: float) -> float | None:
     return float(threshold) if math.isfinite(threshold) else None
-
-
-def _picture(pictures: PackReader, uri: str, etag: str) -> bytes | None:
-    """The bytes of a picture as it was observed, or None when that version is no longer to be had."""
-    data = pictures.fetch(ImageRef(uri, etag, 0))
-    return None if isinstance(data, Fault) else data

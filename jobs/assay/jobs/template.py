@@ -3,6 +3,7 @@
 Knows where they lie. Does not know what is in them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,3 +30,8 @@ def load_template(name: str, filters: Filters) -> Template:
 def format_count(value: float) -> str:
     """A number of things, with thousands parted."""
     return f"{value:,.0f}"
+
+
+def format_score(value: float) -> str:
+    """A score. Cut, not rounded: 0.8997 must not read as a threshold of 0.90 that it did not reach."""
+    return f"{math.floor(value * 1000) / 1000:.3f}"

@@ -9,7 +9,7 @@ w^2); then the bounds are approximate.
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,7 +18,7 @@ def lower_bound(share: Floats, size: Floats, confidence: float) -> Floats:
     """The least true share that is compatible with `share` of `size` (one-sided). 0 for an empty sample."""
     hits = share * size
     with np.errstate(invalid="ignore"):
-        found = beta.ppf(1 - confidence, hits, size - hits + 1)
+        found = betaincinv(hits, size - hits + 1, 1 - confidence)
     return np.where((hits <= 0) | (size <= 0), 0.0, np.nan_to_num(found))
 
 
