@@ -24,6 +24,14 @@ def test_the_demo_ends_with_a_report_and_three_commands(tmp_path: Path) -> None:
     assert {"TRUNCATED", "UNSUPPORTED_FORMAT", "TOO_MANY_PIXELS"} <= facts["faults"].keys()
     assert len(facts["labels"]) >= 10
     assert sum(label["flagged"] for label in facts["labels"].values()) > 0
+    told = json.loads((tmp_path / "demo" / "diff.json").read_text())
+    [policy] = told["policies"]
+    assert policy["images"] == facts["images"]
+    assert policy["only_before"] == policy["only_after"] == 0
+    changed = {label["label"] for label in policy["labels"] if any(label["moves"]["counts"][0][1:])}
+    assert changed <= {"pyrotechnics"}, "neighbours are as they were"
+    assert (tmp_path / "demo" / "bucket").is_dir(), "the bucket is back"
+    assert "13 labels carried over, 1 scored" in ran.stderr
     html = (tmp_path / "demo" / "report.html").read_text()
     assert len(html) < 10_000_000
     assert "http://" not in html.replace("http://www.w3.org/2000/svg", "")

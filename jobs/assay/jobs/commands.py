@@ -197,7 +197,10 @@ def forget(spec: Annotated[ForgetSpec, FLAT], *, as_json: AsJson = False) -> int
 
 def demo(spec: Annotated[DemoSpec, FLAT] = _DEMO, *, as_json: AsJson = False) -> int:
     """Compose a bucket of scenes and photographs on local disk and run the whole job on it."""
-    demo_job.demo(spec, run_backfill, Console(stderr=True), as_json=as_json)
+    # Imported here: `reaudit_commands` takes its signals from this module.
+    from assay.jobs.reaudit_commands import run_reaudit
+
+    demo_job.demo(spec, run_backfill, run_reaudit, Console(stderr=True), as_json=as_json)
     return 0
 
 

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from assay.jobs.backfill import BackfillSpec
 from assay.jobs.corpus import CorpusSpec, compose_corpus
+from assay.jobs.demo_change import RunReaudit, change_text
 from assay.jobs.manifest import ShardSpec
 from assay.jobs.reporting import ReportSpec, report
 from assay.jobs.run import BackfillFacts
@@ -37,8 +38,9 @@ class DemoSpec(Spec):
 RunBackfill = Callable[[BackfillSpec, bool], BackfillFacts]
 
 
-def demo(spec: DemoSpec, run: RunBackfill, console: Console, *, as_json: bool) -> None:
-    """Compose the bucket, audit it, verify the store, write the report, and say what to try next.
+def demo(spec: DemoSpec, run: RunBackfill, again: RunReaudit, console: Console, *, as_json: bool) -> None:
+    """Compose the bucket, audit it, verify the store, write the report; then change the text, audit again what is
+    stored, and write what is different. Says what to try next.
 
     Raises:
         ConservationError: the store did not verify.
@@ -60,6 +62,9 @@ def demo(spec: DemoSpec, run: RunBackfill, console: Console, *, as_json: bool) -
     if not proof.sound:
         raise ConservationError("the demo's store does not verify", where=str(store), why=str(proof), fix="report this")
     written = report(ReportSpec(store=str(store), out=page))
+    if not as_json:
+        console.print(f"report {page}; now a new rule, while the bucket is moved away", highlight=False)
+    change = change_text(spec.directory, store, facts.release, facts.policy, again, as_json)
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         print(
@@ -67,6 +72,7 @@ def demo(spec: DemoSpec, run: RunBackfill, console: Console, *, as_json: bool) -
                 {
                     "corpus": corpus.model_dump(mode="json"),
                     "verify": proof.model_dump(),
+                    "change": change.model_dump(),
                     "seconds": seconds,
                     **written.model_dump(),
                 }
@@ -80,9 +86,12 @@ def demo(spec: DemoSpec, run: RunBackfill, console: Console, *, as_json: bool) -
         f"\n[bold green]done[/] in {seconds} s: {proof.planned:,} images, {proof.ok:,} judged, {proof.faulted} faults, "
         f"none missing, none doubled; {facts.images_per_second:,.0f} images/s\n"
         f"flagged: {flagged or '-'}\n"
-        f"[bold]report[/] {page}\n\ntry next:\n"
+        f"then a label for fireworks was added ({change.library}) and all judged again while the bucket was away: "
+        f"{len(change.carried)} labels carried over, {len(change.scored)} scored, {change.newly_flagged} newly flagged\n"
+        f"[bold]report[/] {page}\n[bold]diff[/]   {change.page}\n\ntry next:\n"
         f"  .venv/bin/assay verify {store} --json\n"
-        f"  .venv/bin/assay backfill {bucket} --store {store} --policy lenient\n"
+        f"  .venv/bin/assay reaudit {store} --policy lenient\n"
+        f"  .venv/bin/assay replay {store} --sample 100\n"
         f"  .venv/bin/assay doctor",
         highlight=False,
     )
