@@ -131,13 +131,13 @@ def test_every_changed_image_is_as_likely_in_the_sample(tmp_path: Path) -> None:
     tally, *_ = tallied(tmp_path, (PLAIN, POLICY), (WIDER, POLICY))
     drawn: Counter[str] = Counter()
     everything = list(pair_up(tally.before, tally.after))
-    for seed in range(300):
+    for seed in range(150):
         other = ChangeTally(tally.before, tally.after, 4, seed)
         for pairs in everything:
             other.add(pairs)
         drawn.update(one.uri for one in other.sample_of("red_things") if one.direction is Direction.FLAGGED)
     flagged = tally.moves_of("red_things").newly_flagged
-    expected = 300 * 4 / flagged
+    expected = 150 * 4 / flagged
     assert len(drawn) == flagged
     assert sum((count - expected) ** 2 / expected for count in drawn.values()) < 2 * flagged
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.jobs import change
-from assay.jobs import diff as diff_job
+from assay.jobs.change import compare_sides
 from assay.jobs.change_data import DiffFacts
 from assay.jobs.diff import DiffSpec, diff
 from assay.jobs.forget import ForgetSpec, forget
@@ -20,8 +19,8 @@ from tests.jobs.colour_releases import FIRM, LIBRARY, POLICY, colour_row, write_
 IMAGES = 120
 PLAIN = LIBRARY.replace("RED", "red").replace("BLUE", "blue")
 WIDER = LIBRARY.replace("RED", "red, green").replace("BLUE", "blue")
-GREEN = "      green_things: {counter_prompts: {en: [grey]}, concepts: {green: {prompts: {en: [green]}}}}\n"
-NEW_LABEL = WIDER.replace("      old_things:", f"{GREEN}      old_things:")
+GREEN = "green_things: {counter_prompts: {en: [grey]}, concepts: {green: {prompts: {en: [green]}}}}"
+NEW_LABEL = WIDER.replace("      old_things:", f"      {GREEN}\n      old_things:")
 MILD = FIRM.replace("name: firm", "name: mild")
 
 
@@ -174,14 +173,15 @@ def test_golden_sets_that_do_not_fit(judged: Two, tmp_path: Path) -> None:
 def test_an_erasure_meanwhile_is_told(judged: Two, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever was read then counts for nothing, and no page is written."""
     intent = Path(judged.store.shown, *INTENT)
-    really: Callable[..., object] = change.compare_sides
+
+    really: Callable[..., object] = compare_sides
 
     def interrupted(*given: object) -> object:
         intent.parent.mkdir(exist_ok=True)
         intent.write_text("{}")
         return really(*given)
 
-    monkeypatch.setattr(diff_job, "compare_sides", interrupted)
+    monkeypatch.setattr("assay.jobs.diff.compare_sides", interrupted)
     try:
         with pytest.raises(CommitError, match="made to forget something"):
             judged.diff(html=tmp_path / "d.html")

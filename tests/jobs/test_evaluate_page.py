@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from assay.jobs.evaluate import EvaluateFacts
 from assay.jobs.evaluate_page import format_points, format_share, render_scorecard, title_of
@@ -17,7 +17,8 @@ from assay.platform.evaluation import ScoredGolden, evaluate
 from assay.platform.grading import grade
 from assay.platform.resampling import ResamplingSpec
 from assay.platform.scorecard import ScorecardSpec, Subject
-from tests.jobs.test_page import ATTACKS, CHROMIUM, FLAGS, TOO_PALE, Attributes
+from tests.browser import launched, opened
+from tests.jobs.test_page import ATTACKS, TOO_PALE, Attributes
 from tests.platform.simulated_golden import simulate
 
 QUICK = ScorecardSpec(resampling=ResamplingSpec(resamples=100))
@@ -45,28 +46,14 @@ def html() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
 def page(browser: Browser, html: str, tmp_path: Path) -> Iterator[Page]:
-    """The page opened from a file; any other request or any console message fails the test."""
-    file = tmp_path / "card.html"
-    file.write_text(html, encoding="utf-8")
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    said: list[str] = []
-    asked: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.goto(file.as_uri())
-    yield opened
-    assert said == []
-    assert asked == [file.as_uri()]
-    opened.close()
+    with opened(browser, html, tmp_path / "card.html") as shown:
+        yield shown
 
 
 def test_every_label_has_its_figures_and_plots(page: Page) -> None:

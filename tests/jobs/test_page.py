@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from assay.jobs.gallery import GALLERY_BYTES, SMALL, Gallery, Thumbnail, make_thumbnail, picture_of
 from assay.jobs.page import link_to, plot_scores, render_page, share_out, show_name, split_parts
@@ -18,17 +18,8 @@ from assay.jobs.report_data import FaultExample, LabelReport, ReportData, RunFac
 from assay.jobs.tally import BINS, Band
 from assay.platform.faults import FAULTS
 from assay.platform.images import Budget, decode
+from tests.browser import launched, opened
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 ATTACKS = (
     "<script>document.title = 'owned'</script>.jpg",
     '"><img src=x onerror="document.title=`owned`">.jpg',
@@ -121,35 +112,14 @@ def html() -> str:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        pytest.fail("this test needs a browser: install the apt package `chromium`")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture
 def page(browser: Browser, html: str, tmp_path: Path) -> Iterator[Page]:
-    """The page opened from a file; any other request or any console message fails the test."""
-    file = tmp_path / "report.html"
-    file.write_text(html, encoding="utf-8")
-    opened = browser.new_page(viewport={"width": 1280, "height": 900})
-    said: list[str] = []
-    asked: list[str] = []
-
-    def admit(route: Route) -> None:
-        asked.append(route.request.url)
-        route.continue_()
-
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.route("**/*", admit)
-    opened.goto(file.as_uri())
-    yield opened
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:image/jpeg;base64,")] == [file.as_uri()]
-    opened.close()
+    with opened(browser, html, tmp_path / "report.html") as shown:
+        yield shown
 
 
 class Attributes(HTMLParser):

@@ -34,7 +34,7 @@ def side(store: Store, release: Release, policy: str) -> Side:
     return Side.of(reopened(store), Judged(release, release.policy(policy)))
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_image_is_paired_or_alone_once(
     data: st.DataObject, release: Release, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch

@@ -50,14 +50,7 @@ def compare_sides(
         GoldenError: none of the golden set's images was judged by both sides.
         ConservationError: the images counted are not the images judged.
     """
-    tally = ChangeTally(before, after, question.samples, question.seed)
-    golden = GoldenTally(question.golden) if question.golden else None
-    for pairs in pair_up(before, after):
-        tally.add(pairs)
-        if golden is not None:
-            golden.add(pairs)
-        tell(int(tally.moves.sum()))
-    _conserve(tally)
+    tally, golden = _read_once(before, after, question, tell)
     sample = describe_sample(tally, before.store, question.scorers)
     measured: tuple[GoldenFacts | None, Mapping[str, tuple[Measured, ...]]]
     measured = (None, {}) if golden is None else golden.measure(before, after)
@@ -81,6 +74,20 @@ def compare_sides(
         labels=_labels(tally, question, sample, measured[1]),
         golden=measured[0],
     )
+
+
+def _read_once(
+    before: Side, after: Side, question: Question, tell: Callable[[int], None]
+) -> tuple[ChangeTally, GoldenTally | None]:
+    tally = ChangeTally(before, after, question.samples, question.seed)
+    golden = GoldenTally(question.golden) if question.golden else None
+    for pairs in pair_up(before, after):
+        tally.add(pairs)
+        if golden is not None:
+            golden.add(pairs)
+        tell(int(tally.moves.sum()))
+    _conserve(tally)
+    return tally, golden
 
 
 def _conserve(tally: ChangeTally) -> None:

@@ -5,15 +5,14 @@ strangers: everything is escaped, nothing of theirs becomes markup, and only har
 """
 
 import math
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from assay.jobs.change_data import Changed, DiffFacts, Direction, LabelChange, Measured, PolicyChange, Shift
 from assay.jobs.change_quality import FIGURES
 from assay.jobs.change_tally import GRID
-from assay.jobs.gallery import Gallery, Picture, Thumbnail
-from assay.jobs.page import link_to, make_visible, show_name
+from assay.jobs.gallery import Gallery, Picture
+from assay.jobs.page import Card, make_card, make_visible
 from assay.jobs.template import Filters, format_count, format_score, load_template
 from assay.platform.policy import ACTIONS
 from assay.platform.scorecard import Estimate
@@ -24,7 +23,6 @@ MAX_ROWS = 200
 """Changes of a library that are listed; JSON has all."""
 LEVELS = 5
 """Shades of a density."""
-LOOKS = {"tile": "one end of it", "on_black": "seen on black"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +34,13 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """One image as the page shows it. `href` is "" for what must not be a link."""
-
-    it: Changed
-    name: str
-    href: str
-    src: str
-    thumbnail: Thumbnail
-    look: str
-
-
-@dataclass(frozen=True, slots=True)
 class Section:
     """One label of one policy."""
 
     anchor: str
     label: LabelChange
     plot: Plot | None
-    groups: tuple[tuple[Direction, int, tuple[Card, ...]], ...]  # with how many images there are in all
+    groups: tuple[tuple[Direction, int, tuple[Card[Changed], ...]], ...]  # with how many images there are in all
     is_open: bool
 
 
@@ -168,12 +154,9 @@ def _section(anchor: str, place: int, label: LabelChange, facts: DiffFacts, gall
     return Section(anchor, label, plot, groups, place < OPEN_LABELS and moves.moved > 0)
 
 
-def _cards(sample: Sequence[Changed], facts: DiffFacts, gallery: Gallery) -> Iterator[Card]:
+def _cards(sample: Sequence[Changed], facts: DiffFacts, gallery: Gallery) -> Iterator[Card[Changed]]:
     for one in sample:
-        thumbnail = gallery.get(_picture_of(one), Thumbnail(b"", why="not made"))
-        src = f"data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}" if thumbnail.jpeg else ""
-        look = f"frame at {one.time_s or 0:.2g} s" if one.view_kind == "frame" else LOOKS.get(one.view_kind, "")
-        yield Card(one, show_name(one.uri, facts.source), link_to(one.uri), src, thumbnail, look)
+        yield make_card(one, _picture_of(one), facts.source, gallery)
 
 
 def _picture_of(one: Changed) -> Picture:

@@ -4,7 +4,7 @@ Knows how golden rows find their verdicts, by uri and etag. Does not measure (`a
 (`assay.platform.comparison`): the change is taken on the same resamples of the same images.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from assay.platform.scorecard import Estimate, ScorecardSpec
 
 FIGURES = ("flagged.precision", "flagged.recall", "block.precision", "block.recall")
 """Of what is reviewed or blocked, and of what is blocked."""
-NOT_HERE = "a side does not have this label"
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,17 @@ class GoldenTally:
             evaluate(_scored(golden, side, mine, rows), self.choice.measure)
             for side, mine in zip((before, after), scores, strict=True)
         )
-        asked = [label for label in (*before.labels, *after.labels) if label in golden.labels]
+        labels = dict.fromkeys((*before.labels, *after.labels))
+        asked = [label for label in labels if label in golden.labels]
         facts = GoldenFacts(
             golden=str(self.choice.path),
             digest=golden.digest,
             split=self.choice.split,
             images=len(rows),
             missing=len(golden) - len(rows),
-            unasked=tuple(dict.fromkeys(label for label in (*before.labels, *after.labels) if label not in asked)),
+            unasked=tuple(label for label in labels if label not in asked),
         )
-        return facts, dict(_figures(dict.fromkeys(asked), (one, other), self.choice.margin))
+        return facts, dict(_figures(asked, (one, other), self.choice.margin))
 
 
 def _scored(golden: GoldenSet, side: Side, scores: Scores, rows: Places) -> ScoredGolden:
@@ -111,7 +111,7 @@ def _scored(golden: GoldenSet, side: Side, scores: Scores, rows: Places) -> Scor
 
 
 def _figures(
-    labels: Sequence[str] | Mapping[str, None], sides: tuple[Evaluation, Evaluation], margin: ComparisonSpec
+    labels: Sequence[str], sides: tuple[Evaluation, Evaluation], margin: ComparisonSpec
 ) -> Iterator[tuple[str, tuple[Measured, ...]]]:
     one, other = (_only_decisions(side) for side in sides)
     compared = compare(other, one, margin, ("after", "before"))

@@ -9,16 +9,18 @@ from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from assay.jobs.gallery import Gallery, Thumbnail, picture_of
+from assay.jobs.gallery import Gallery, Picture, Thumbnail, picture_of
 from assay.jobs.report_data import LabelReport, ReportData, Specimen
 from assay.jobs.tally import BINS, Band
 from assay.jobs.template import Filters, format_count, format_score, load_template
 from assay.platform.faults import FAULTS, FaultFacts, FaultKind
 from assay.platform.members import parse_member
 from assay.platform.uris import parse_uri, relative_uri
+
+T = TypeVar("T")
 
 OPEN_LABELS = 3
 """Galleries open at first; the others open with a click."""
@@ -53,10 +55,10 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
-    """One image of a gallery as the page shows it. `href` is "" for what must not be a link."""
+class Card(Generic[T]):
+    """One image of a gallery as a page shows it. `href` is "" for what must not be a link."""
 
-    specimen: Specimen
+    specimen: T
     name: str
     href: str
     src: str
@@ -72,7 +74,7 @@ class Section:
     name: str
     label: LabelReport
     plot: Plot
-    bands: tuple[tuple[str, tuple[Card, ...]], ...]
+    bands: tuple[tuple[str, tuple[Card[Specimen], ...]], ...]
     is_open: bool
 
 
@@ -133,6 +135,15 @@ def plot_scores(label: LabelReport) -> Plot:
     return Plot(tuple(paths.items()), peak, tuple(marks))
 
 
+def make_card(specimen: T, picture: Picture, source: str, gallery: Gallery) -> Card[T]:
+    """What a page shows of one look at one image; names begin at `source`."""
+    uri, _, kind, time_s = picture
+    thumbnail = gallery.get(picture, Thumbnail(b"", why="not made"))
+    src = f"data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}" if thumbnail.jpeg else ""
+    looks = {"tile": "one end of it", "on_black": "seen on black", "frame": f"frame at {time_s or 0:.2g} s"}
+    return Card(specimen, show_name(uri, source), link_to(uri), src, thumbnail, looks.get(kind, ""))
+
+
 def link_to(uri: str) -> str:
     """`uri` if a click on it can only open the source, else ""."""
     try:
@@ -160,19 +171,13 @@ def _section(number: int, name: str, data: ReportData, gallery: Gallery) -> Sect
     label = data.labels[name]
     bands = []
     for band, title in BANDS.items():
-        found = [_card(one, data.run.source, gallery) for one in label.specimens if one.band is band]
+        found = [
+            make_card(one, picture_of(one), data.run.source, gallery) for one in label.specimens if one.band is band
+        ]
         if found and not label.no_evidence:
             bands.append((title, tuple(found)))
     is_open = number < OPEN_LABELS and label.flagged > 0
     return Section(f"label-{number}", name, label, plot_scores(label), tuple(bands), is_open)
-
-
-def _card(specimen: Specimen, source: str, gallery: Gallery) -> Card:
-    thumbnail = gallery.get(picture_of(specimen), Thumbnail(b"", why="not made"))
-    src = f"data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}" if thumbnail.jpeg else ""
-    looks = {"tile": "one end of it", "on_black": "seen on black", "frame": f"frame at {specimen.time_s or 0:.2g} s"}
-    name = show_name(specimen.uri, source)
-    return Card(specimen, name, link_to(specimen.uri), src, thumbnail, looks.get(specimen.view_kind, ""))
 
 
 def _faults(data: ReportData) -> list[tuple[str, int, FaultFacts, list[tuple[str, str]]]]:
