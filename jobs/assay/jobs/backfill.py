@@ -27,7 +27,7 @@ from assay.jobs.lease import Lease
 from assay.jobs.pipeline import Flow
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.pools import Cluster, ClusterSpec, Pools, decoders_of, encoder_threads_of, size_pools
-from assay.jobs.release_copy import keep_release
+from assay.jobs.release_copy import keep_release, lend_release
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.stages import JudgeSpec, JudgeStage, LookSpec, LookStage
@@ -97,10 +97,10 @@ def _in_a_hurry_after(stop: threading.Event, storage: Storage) -> Iterator[None]
 def _run(store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Event, command: str) -> BackfillFacts:
     run = _prepare(store, spec, watcher, time.monotonic())
     run.command = command
-    if run.backlog.shards:
+    if run.listing.generation is not None or run.backlog.shards:
         with store.hold(command or run.name, watcher.noticed) as lease:
             refuse_stranded(store)
-            run.backlog = _backlog(store, run, spec)  # again: only now nobody else can change it
+            run.backlog = _backlog(store, run, spec)  # only now nobody else can change it
             if take_apart(store, run.backlog.retry):
                 run.backlog = _backlog(store, run, spec)
             watcher.planned(run.listing, run.backlog, run.release)
@@ -134,7 +134,8 @@ def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -
     listing = plan(store, spec.source, spec, watcher.listed)
     bind(store, binding)
     run = Run(new_run(), spec, release, policy, listing, Backlog.nothing(), began)
-    run.backlog = _backlog(store, run, spec)
+    if listing.generation is None:  # otherwise there is something to do
+        run.backlog = _backlog(store, run, spec)
     return run
 
 
@@ -163,6 +164,7 @@ class _Job:
         """Start the cluster, run the backlog through it, commit what comes back."""
         store, run = self.store, self.run
         keep_release(store, run.release)
+        lend_release(store, run.release)
         store.write_run(run.name, run.record("running"))
         committer = self._committer()
         with ray_pipeline.joined(self.spec.cluster) as cluster:
