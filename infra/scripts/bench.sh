@@ -6,5 +6,5 @@ set -euo pipefail
 venv=$1
 PATH="$PWD/$venv-uv/bin:$PATH"
 export VIRTUAL_ENV="$PWD/$venv"
-uv pip install --quiet --require-hashes --no-deps -r infra/bench/requirements.lock ||
+uv pip install --quiet --compile-bytecode --require-hashes --no-deps -r infra/bench/requirements.lock ||
   echo "bench: the baselines' libraries cannot be installed; the table will say which sides are missing" >&2
