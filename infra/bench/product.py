@@ -16,6 +16,7 @@ import ray
 from ray._private.internal_api import get_memory_info_reply, get_state_from_address  # there is no public way
 
 from assay.jobs.backfill import BackfillSpec, backfill
+from assay.jobs.pipeline import NO_TASK_EVENTS
 from assay.jobs.run import BackfillFacts
 from assay.jobs.work import Receipt
 from infra.bench.race import Lap
@@ -119,6 +120,7 @@ def start_ray() -> None:
     """A Ray of our own, whatever else runs on the machine. Asked twice: it gives a node 30 s, too few on a busy one."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its core tells of every actor, on stderr
+    os.environ.update(NO_TASK_EVENTS | os.environ)  # as the product's own has it
     try:
         _start_ray()
     except Exception:  # noqa: BLE001  # that is what Ray raises then; the second one is told

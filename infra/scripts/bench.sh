@@ -8,3 +8,4 @@ PATH="$PWD/$venv-uv/bin:$PATH"
 export VIRTUAL_ENV="$PWD/$venv"
 uv pip install --quiet --require-hashes --no-deps -r infra/bench/requirements.lock ||
   echo "bench: the baselines' libraries cannot be installed; the table will say which sides are missing" >&2
+"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true  # as setup.sh does: no side is to compile amid a lap

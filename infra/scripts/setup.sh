@@ -12,3 +12,7 @@ export VIRTUAL_ENV="$PWD/$venv"
 echo "setup: installing the locked packages (about 6.7 GB unpacked; CUDA builds run on CPU and GPU alike)"
 uv pip install --quiet --require-hashes -r requirements.lock
 uv pip install --quiet --no-deps -e .
+# Compiled once, here. Each of a job's ten Python processes would compile what it imports, again with every job where
+# PYTHONDONTWRITEBYTECODE is set, as images of containers like to: half the CPU time until the first committed image.
+# uv's own flag does nothing where all is installed. Some packages carry templates that are no Python: they do not count.
+"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" platform jobs serving tuning registry || true

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.jobs.release_copy import fetch_release, keep_release
+from assay.jobs.release_copy import fetch_release, keep_release, lend_release
 from assay.jobs.store import Store
 from assay.platform.errors import ReleaseError
 from assay.platform.release import Release
@@ -61,6 +61,31 @@ def test_a_release_in_a_bucket(remote: Store, release: Release, tmp_path: Path) 
     bucket_is_asked_no_more = Storage()
     assert fetch_release(bucket_is_asked_no_more, remote.uri, release.id).digest == release.digest
     assert [path.name for path in (tmp_path / "node" / "assay-releases").iterdir()] == [release.id]
+
+
+def test_a_release_that_lies_on_the_node_is_not_fetched(remote: Store, release: Release, tmp_path: Path) -> None:
+    for _ in range(2):
+        lend_release(remote, release)
+    bucket_is_not_asked = Storage()
+    found = fetch_release(bucket_is_not_asked, remote.uri, release.id)
+    assert (found.digest, found.directory) == (release.digest, tmp_path / "node" / "assay-releases" / release.id)
+
+
+def test_a_release_that_cannot_be_lent_is_fetched(remote: Store, release: Release, tmp_path: Path) -> None:
+    keep_release(remote, release)
+    (tmp_path / "node" / "assay-releases").write_text("no folder")
+    lend_release(remote, release)
+    (tmp_path / "node" / "assay-releases").unlink()
+    assert fetch_release(remote.storage, remote.uri, release.id).digest == release.digest
+
+
+def test_a_store_on_disk_lends_nothing(
+    store: Store, release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    lend_release(store, release)
+    assert list((tmp_path / "node").iterdir()) == []
 
 
 def test_keeping_again_changes_nothing(store: Store, release: Release) -> None:

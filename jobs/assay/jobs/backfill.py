@@ -67,10 +67,11 @@ def backfill(spec: BackfillSpec, watcher: Watcher, stop: threading.Event, comman
 def _run(store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Event, command: str) -> BackfillFacts:
     run = _prepare(store, spec, watcher, time.monotonic())
     run.command = command
-    if run.backlog.shards:
+    is_grown = run.listing is not None and run.listing.generation is not None
+    if is_grown or run.backlog.shards:
         with store.hold(command or run.name, watcher.noticed) as lease:
             refuse_stranded(store)
-            run.backlog = _backlog(store, run, spec)  # again: only now nobody else can change it
+            run.backlog = _backlog(store, run, spec)  # only now nobody else can change it
             if take_apart(store, run.backlog.retry):
                 run.backlog = _backlog(store, run, spec)
             watcher.planned(run.listing, run.backlog, run.release)
@@ -102,7 +103,8 @@ def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -
     listing = plan(store, spec.source, spec, watcher.listed)
     bind(store, binding)
     run = Run(new_run(), spec, spec.store, spec.source, release, policy, listing, Backlog.nothing(), began)
-    run.backlog = _backlog(store, run, spec)
+    if listing.generation is None:  # otherwise there is something to do
+        run.backlog = _backlog(store, run, spec)
     return run
 
 

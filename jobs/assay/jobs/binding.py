@@ -78,5 +78,5 @@ def check_binding(store: Store, wanted: Binding) -> None:
 
 def bind(store: Store, wanted: Binding) -> None:
     """Bind the store, once and for all; a race is decided by the store's conditional put."""
-    store.storage.write(store.path("binding.json"), wanted.model_dump_json(indent=1).encode(), if_absent=True)
-    check_binding(store, wanted)
+    if not store.storage.write(store.path("binding.json"), wanted.model_dump_json(indent=1).encode(), if_absent=True):
+        check_binding(store, wanted)

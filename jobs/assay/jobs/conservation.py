@@ -4,7 +4,6 @@ Knows what the manifests plan and what the tables hold. Does not know how a run 
 """
 
 from assay.jobs.backlog import find_backlog
-from assay.jobs.generation import generations
 from assay.jobs.run import Run
 from assay.jobs.store import Store
 from assay.platform.errors import ConservationError
@@ -12,7 +11,7 @@ from assay.platform.errors import ConservationError
 
 def open_shards(store: Store, run: Run) -> bool:
     """Whether shards are left to do."""
-    return find_backlog(store, generations(store), run.partition, retry_faults=False).shards > 0
+    return find_backlog(store, run.known, run.partition, retry_faults=False).shards > 0
 
 
 def conserve_judged(store: Store, run: Run) -> None:
@@ -21,7 +20,7 @@ def conserve_judged(store: Store, run: Run) -> None:
     Raises:
         ConservationError: with the counts.
     """
-    left = find_backlog(store, generations(store), run.partition, retry_faults=False)
+    left = find_backlog(store, run.known, run.partition, retry_faults=False)
     verdicts = store.verdicts.table().num_rows(run.partition)
     if left.judge or left.rows_done != verdicts:
         raise ConservationError(
@@ -33,12 +32,13 @@ def conserve_judged(store: Store, run: Run) -> None:
 
 
 def conserve(store: Store, run: Run) -> None:
-    """Rows out == rows in, from the ledgers' own counts; or the run is not done.
+    """Rows out == rows in, from the ledgers' own counts; or the run is not done. What another planner added since the
+    run began is the next run's.
 
     Raises:
         ConservationError: with the counts.
     """
-    left = find_backlog(store, generations(store), run.partition, retry_faults=False)
+    left = find_backlog(store, run.known, run.partition, retry_faults=False)
     verdicts = store.verdicts.table().num_rows(run.partition)
     if left.shards or not left.rows_done == verdicts == run.planned:
         raise ConservationError(

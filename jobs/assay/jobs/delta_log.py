@@ -135,9 +135,11 @@ class DeltaLog:
         return self._read(lambda: self._number(app))
 
     def _number(self, app: str) -> int:
-        if self._open() is not None:
-            self._catch_up()
-        return 0 if self._table is None else self._table.transaction_version(app) or 0
+        if self.version() <= 0:
+            return 0  # the first entry makes the table and counts nothing
+        self._catch_up()
+        assert self._table is not None, "it has a version"
+        return self._table.transaction_version(app) or 0
 
     def files(self) -> list[DataFile]:
         """The snapshot's files; none when there is no table."""
@@ -230,8 +232,9 @@ class DeltaLog:
         self._read(self._advance)
 
     def _advance(self) -> None:
+        is_new = self._table is None  # then it is read now, up to the latest
         table = self._open()
-        if table is not None:
+        if table is not None and not is_new:
             table.update_incremental()
             self._version, self._is_behind = table.version(), False
 

@@ -13,8 +13,9 @@ from typing import Generic, TypeVar
 
 from assay.jobs.work import Work
 
-AHEAD = 1024
-"""Shards read that no stage has taken yet, at most: some 40 KB each, and a second's work of a hundred GPUs."""
+AHEAD = 256
+"""Shards read that no stage has taken yet, at most: some 40 KB each, in the object store; Ray takes two seconds or more
+to hand so many on."""
 UNDER_WAY = 16_384
 """Shards read whose receipt has not come, at most. What actors have in hand is bounded by their number, and pixels by
 the room there is for them; where no pixels are made, one stage must not run away from the next for ever."""

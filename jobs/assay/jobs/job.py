@@ -17,7 +17,7 @@ from assay.jobs.committer import Committer
 from assay.jobs.compact import compact_grown
 from assay.jobs.lease import Lease
 from assay.jobs.pools import Cluster, ClusterSpec
-from assay.jobs.release_copy import keep_release
+from assay.jobs.release_copy import keep_release, lend_release
 from assay.jobs.run import Run
 from assay.jobs.store import Store
 from assay.jobs.watcher import Watcher
@@ -64,6 +64,7 @@ class Job:
         """Start the cluster, run `work` through it, commit what comes back."""
         store, run = self.store, self.run
         keep_release(store, run.release)
+        lend_release(store, run.release)
         store.write_run(run.name, run.record("running"))
         committer = self._committer()
         with ray_pipeline.joined(cluster) as joined:

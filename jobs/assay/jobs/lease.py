@@ -25,8 +25,8 @@ from assay.platform.errors import AssayError, FencedError, StoreVersionError
 
 TTL_S = 60.0
 """Seconds without a sign of life after which a lease goes to who wants it."""
-BEAT_S = 10.0
-"""Seconds between signs of life."""
+BEAT_S = 15.0
+"""Seconds between signs of life: three may go astray."""
 POLL_S = 1.0
 """Seconds between looks at a lease that is waited for."""
 

@@ -173,32 +173,37 @@ def read_rows(
             continue
         where = store.path("manifests", generation.folder, part.name)
         try:
-            yield from _read_part(store.storage, where, wanted, uris)
+            read = _read_small if part.rows <= ROWS_PER_GROUP else _read_part
+            yield from read(store.storage, where, wanted, uris)
         except (OSError, pa.ArrowInvalid) as error:
             raise ManifestError(
                 "a manifest part cannot be read", where=where, why=str(error), fix="restore it from a backup"
             ) from error
 
 
+def _read_small(storage: Storage, where: str, shards: ShardRanges | None, uris: Between | None) -> Iterator[pa.Table]:
+    """A part of one row group, in one request where pyarrow makes three."""
+    data = storage.read(where)
+    if data is None:
+        raise FileNotFoundError("it is not there")
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        for group in range(file.num_row_groups):
+            if _touches(file.metadata, group, shards, uris):
+                yield file.read_row_group(group)
+
+
 def _read_part(storage: Storage, where: str, shards: ShardRanges | None, uris: Between | None) -> Iterator[pa.Table]:
     """Row groups, each opened anew: the next one may be asked for an hour later, with other keys."""
-    facts, only = outlast(storage, where, lambda: _part(storage, where, None, _begin))
+    facts = outlast(storage, where, lambda: _part(storage, where, None, lambda file: file.metadata))
     for group in range(facts.num_row_groups):
         if _touches(facts, group, shards, uris):
-            read = partial(_part, storage, where, facts, partial(_read_group, group=group))
-            yield outlast(storage, where, read) if only is None else only
+            yield outlast(storage, where, partial(_part, storage, where, facts, partial(_read_group, group=group)))
 
 
 def _part(storage: Storage, where: str, facts: pq.FileMetaData | None, use: Callable[[pq.ParquetFile], T]) -> T:
     fs, path = arrow_place(storage, where)
     with pq.ParquetFile(path, filesystem=fs, metadata=facts) as file:
         return use(file)
-
-
-def _begin(file: pq.ParquetFile) -> tuple[pq.FileMetaData, pa.Table | None]:
-    """What a part has, and its row group if there is but one: a small part is opened once."""
-    facts = file.metadata
-    return facts, file.read_row_group(0) if facts.num_row_groups == 1 else None
 
 
 def _read_group(file: pq.ParquetFile, group: int) -> pa.Table:

@@ -35,6 +35,8 @@ CALLS_AT_ONCE = 2
 """Shards an actor has in hand: one is encoded while the other's files are written."""
 CHECK_S = 5.0
 """Seconds of quiet between two looks at what is in hand, and between two reports of a pause."""
+NO_TASK_EVENTS = {"RAY_task_events_report_interval_ms": "0"}
+"""For a cluster of our own: its head would keep 22 KB of what happened to each shard, which `ray list tasks` tells."""
 INIT_DEATHS = 3
 """Actors that may die one after the other of an error while they load: one bad node is not the end."""
 
@@ -53,10 +55,13 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
         AssayError: there is no cluster at the address.
     """
     ours = not ray.is_initialized()
+    address = spec.address or _usual_address()
     try:
         if ours:
+            if address == "local":
+                os.environ.update(NO_TASK_EVENTS | os.environ)
             ray.init(
-                address=spec.address or _usual_address(),
+                address=address,
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

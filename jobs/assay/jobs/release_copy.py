@@ -4,10 +4,12 @@ Knows how a release directory travels to and from a store, and that a node's cac
 is made of, and whether it is sound, is for `assay.platform.release`.
 """
 
+import contextlib
 import fcntl
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from assay.jobs.store import Store
@@ -34,6 +36,15 @@ def keep_release(store: Store, release: Release) -> None:
         store.storage.write(f"{base}/{name}", (release.directory / name).read_bytes())
 
 
+def lend_release(store: Store, release: Release) -> None:
+    """Put a release that lies here where this node's workers look for it: they need not ask a bucket for it."""
+    cache = _cache(release.id)
+    if not parse_uri(store.uri).is_s3 or (cache / RELEASE_FILE).is_file():
+        return
+    with contextlib.suppress(OSError):  # a full or closed disk here: workers fetch it, and tell what is wrong
+        _fill_aside(cache, lambda name: (release.directory / name).read_bytes())
+
+
 def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
     """The release `release_id` as the store keeps it, verified; from a bucket it is copied to this node once, and again
     when that copy is found damaged.
@@ -44,7 +55,7 @@ def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
     place = parse_uri(f"{store}/releases/{release_id}")
     if not place.is_s3:
         return _load(Path(place.key), release_id)
-    cache = Path(tempfile.gettempdir()) / "assay-releases" / release_id
+    cache = _cache(release_id)
     try:
         if not (cache / RELEASE_FILE).is_file():
             _download(storage, place.uri, cache)
@@ -52,6 +63,10 @@ def fetch_release(storage: Storage, store: str, release_id: str) -> Release:
     except (ReleaseError, OSError):
         # Cleaners of temporary folders and full disks leave half a copy. What the store has decides.
         return _heal(storage, place.uri, cache, release_id)
+
+
+def _cache(release_id: str) -> Path:
+    return Path(tempfile.gettempdir()) / "assay-releases" / release_id
 
 
 def _load(directory: Path, release_id: str) -> Release:
@@ -80,11 +95,15 @@ def _heal(storage: Storage, base: str, cache: Path, release_id: str) -> Release:
 
 
 def _download(storage: Storage, base: str, cache: Path) -> None:
+    _fill_aside(cache, lambda name: _part(storage, base, name))
+
+
+def _fill_aside(cache: Path, read: Callable[[str], bytes]) -> None:
     """Fill a folder aside, then name it: processes of one node that race for it all win."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=cache.parent))
     try:
-        _fill(storage, base, aside)
+        _fill(aside, f"release {cache.name}", read)
         aside.rename(cache)
     except OSError:  # another process named its copy first, which is as good
         if not (cache / RELEASE_FILE).is_file():
@@ -93,15 +112,15 @@ def _download(storage: Storage, base: str, cache: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _fill(storage: Storage, base: str, folder: Path) -> None:
-    (folder / RELEASE_FILE).write_bytes(_part(storage, base, RELEASE_FILE))
+def _fill(folder: Path, named: str, read: Callable[[str], bytes]) -> None:
+    (folder / RELEASE_FILE).write_bytes(read(RELEASE_FILE))
     for entry in ReleaseManifest.read(folder).files:
         target = folder / entry.path
         if not target.resolve().is_relative_to(folder.resolve()):
             fix = "do not use it: a path like this is not made by Assay"
-            raise ReleaseError("a release names a file outside itself", where=base, why=entry.path, fix=fix)
+            raise ReleaseError("a release names a file outside itself", where=named, why=entry.path, fix=fix)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(_part(storage, base, entry.path))
+        target.write_bytes(read(entry.path))
 
 
 def _part(storage: Storage, base: str, name: str) -> bytes:

@@ -72,6 +72,8 @@ class Store:
     def __init__(self, storage: Storage, uri: str) -> None:
         self.storage = storage
         self.uri = parse_uri(uri).uri.rstrip("/")
+        self._found: bool | None = None
+        """Whether a store was found here; None before it was looked for."""
         self._is_probed, self._latest = False, ""
         _refuse_odd_name(parse_uri(uri).key, uri)
         self.observations = DeltaLedger(storage, self.path("observations"), OBSERVATIONS)
@@ -132,13 +134,20 @@ class Store:
         Raises:
             StorageError: as `probe`.
         """
+        self.probe()
         if self._is_known():
             return
-        self.probe()
         facts = _StoreFacts(schema_version=SCHEMA_VERSION, store_id=str(uuid.uuid4()), created=now())
-        self.storage.write(self.path("store.json"), facts.model_dump_json(indent=1).encode(), if_absent=True)
+        said = facts.model_dump_json(indent=1).encode()
+        # Or another one's, made since we looked.
+        self._found = self.storage.write(self.path("store.json"), said, if_absent=True) or self._look()
 
     def _is_known(self) -> bool:
+        if self._found is None:
+            self._found = self._look()
+        return self._found
+
+    def _look(self) -> bool:
         where = self.path("store.json")
         data = self.storage.read(where)
         if data is None:

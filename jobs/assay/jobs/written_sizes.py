@@ -12,7 +12,7 @@ from itertools import takewhile
 from assay.jobs.store import Store
 from assay.platform.uris import parse_uri
 
-LISTED_FROM = 8
+LISTED_FROM = 4
 """Files of one folder from which on it is listed: one answer tells of a thousand."""
 LOOKS_AT_ONCE = 16
 """Files asked for together: an answer of S3 takes 20 ms to come."""

@@ -84,14 +84,14 @@ class ClipEncoder:
         return found
 
     def encode_texts(self, texts: list[str]) -> TextVectors:
-        """Embed phrases; longer ones than the text tower reads are cut, as open_clip does."""
+        """Embed phrases, one by one: in a batch the last bits of a vector depend on its place, and a phrase whose vector
+        is another in the next release would have all images scored anew. Longer ones than the text tower reads are cut,
+        as open_clip does."""
         found = np.empty((len(texts), self.dim), np.float32)
         with torch.inference_mode():
-            for start in range(0, len(texts), self._micro_batch):
-                part = texts[start : start + self._micro_batch]
-                tokens = self._tokenizer(part + [""] * (self._micro_batch - len(part))).to(self.device)
-                vectors = self._model.encode_text(tokens).float()[: len(part)]
-                found[start : start + len(part)] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()
+            for row, text in enumerate(texts):
+                vectors = self._model.encode_text(self._tokenizer([text]).to(self.device)).float()
+                found[row] = torch.nn.functional.normalize(vectors, dim=-1).cpu().numpy()[0]
         return found
 
     @property
