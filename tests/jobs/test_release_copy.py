@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.jobs.release_copy import fetch_release, keep_release, lend_release
+from assay.jobs.release_copy import FINGERPRINTS_FILE, fetch_release, keep_release, lend_release
 from assay.jobs.store import Store
 from assay.platform.errors import ReleaseError
 from assay.platform.release import Release
@@ -47,7 +47,7 @@ def test_a_release_on_disk(store: Store, release: Release) -> None:
     found = fetch_release(store.storage, store.uri, release.id)
     assert (found.id, found.digest) == (release.id, release.digest)
     assert found.scorer().labels == release.scorer().labels
-    listed = {entry.path for entry in release.manifest.files} | {"release.json"}
+    listed = {entry.path for entry in release.manifest.files} | {"release.json", FINGERPRINTS_FILE}
     assert set(tree(kept(store, release))) == listed
 
 

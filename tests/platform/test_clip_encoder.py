@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from assay.platform.clip_encoder import ClipEncoder
-from assay.platform.encoder import EncoderSpec, Precision, export_encoder, file_digests
+from assay.platform.encoder import BUNDLED_ENCODER, EncoderSpec, Precision, export_encoder, file_digests
 from assay.platform.errors import ReleaseError
 from assay.platform.tokens import TokenCounter
 
@@ -241,3 +241,11 @@ def test_export_of_a_named_model_loads(tmp_path: Path, monkeypatch: pytest.Monke
     assert ClipEncoder(tmp_path, DIGEST, device="cpu").dim == 32
     # OpenAI's weights want QuickGELU; open_clip would only warn.
     assert json.loads((tmp_path / "open_clip_config.json").read_text())["model_cfg"]["quick_gelu"] is True
+
+
+def test_a_phrase_s_vector_is_its_own_whatever_else_is_compiled() -> None:
+    starter = ClipEncoder(BUNDLED_ENCODER, DIGEST, device="cpu")
+    texts = [f"a {colour} {thing}" for colour in ("red", "old", "wet") for thing in ("bow", "dagger", "coin", "door")]
+    together = starter.encode_texts(texts)
+    assert (starter.encode_texts(texts[::-1])[::-1] == together).all()
+    assert (starter.encode_texts(texts[3:8]) == together[3:8]).all()

@@ -84,9 +84,9 @@ class ClipEncoder:
         return found
 
     def encode_texts(self, texts: list[str]) -> TextVectors:
-        """Embed phrases, one by one: in a batch the last bits of a vector depend on its place, and a phrase whose vector
-        is another in the next release would have all images scored anew. Longer ones than the text tower reads are cut,
-        as open_clip does."""
+        """Embed phrases, one by one: in a batch a vector's last bits depend on its place, and with those of a phrase
+        that nobody reworded all images would be scored anew. Longer ones than the text tower reads are cut, as
+        open_clip does."""
         found = np.empty((len(texts), self.dim), np.float32)
         with torch.inference_mode():
             for row, text in enumerate(texts):
