@@ -25,7 +25,7 @@ from infra.bench.spec import SHARD
 
 IN_FILE = SHARD * SPAN
 """Images of a file: one span, as compaction makes files of whole segments."""
-ROOT = "s3://corpus/"
+ROOT = "file:///corpus/"
 
 
 def make_stored(folder: Path, images: int, release: Release, seed: int = 7) -> Store:

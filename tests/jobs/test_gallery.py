@@ -9,11 +9,25 @@ import pytest
 from PIL import Image
 
 from assay.jobs.corpus import CorpusSpec, draw_member, plan_members
-from assay.jobs.gallery import EDGE, SMALL, Thumbnail, make_gallery, make_thumbnail, picture_of
+from assay.jobs.gallery import (
+    EDGE,
+    SMALL,
+    Thumbnail,
+    draw_pictures,
+    fetch_stored,
+    make_gallery,
+    make_thumbnail,
+    picture_of,
+)
 from assay.jobs.report_data import LabelReport, ReportData, RunFacts, Specimen
 from assay.jobs.tally import BINS, Band
+from assay.platform.errors import CredentialsError
+from assay.platform.faults import Fault
 from assay.platform.guard import Guard
 from assay.platform.images import Budget, decode
+from assay.platform.packs import PackReader
+from assay.platform.rows import ImageRef
+from assay.platform.storage import Storage
 from tests.platform.planted_decoder import PLANTED, order
 
 SPEC = CorpusSpec(images=100)
@@ -152,3 +166,19 @@ def test_a_picture_that_kills_its_decoder_costs_its_own_thumbnail(
     gallery = make_gallery(report(a=label(bad, good)), lambda uri, _etag: contents[uri])
     assert gallery[picture_of(bad)].why == "unreadable: DECODER_CRASHED"
     assert gallery[picture_of(good)] == shown(contents[good.uri])
+
+
+def test_a_source_that_refuses_everything_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse(_reader: PackReader, ref: ImageRef) -> Fault:
+        asked.append(ref.uri)
+        raise CredentialsError("no usable credentials")
+
+    monkeypatch.setattr(PackReader, "fetch", refuse)
+    fetch = fetch_stored(Storage())
+    for number in range(3):
+        assert fetch(f"s3://b/{number}.jpg", "1") == "the source cannot be read: no usable credentials"
+    assert asked == ["s3://b/0.jpg"]
+    gallery = draw_pictures([[("s3://b/0.jpg", "1", "whole", None)]], fetch)
+    assert [one.why for one in gallery.values()] == ["the source cannot be read: no usable credentials"]

@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from assay.jobs.report import Fetch
 from assay.jobs.report_data import ReportData, Specimen
+from assay.platform.errors import StorageError
 from assay.platform.faults import Fault
 from assay.platform.guard import Guard
 from assay.platform.images import Budget, Decoded
@@ -81,11 +82,18 @@ def draw_pictures(groups: Iterable[Iterable[Picture]], fetch: Fetch, max_bytes: 
 
 
 def fetch_stored(storage: Storage) -> Fetch:
-    """Fetches the bytes of pictures as they were observed."""
-    pictures = PackReader(storage, Budget().max_bytes)
+    """Fetches the bytes of pictures as they were observed. A source that refuses everything is asked once: a page
+    without pictures tells more than none."""
+    pictures, away = PackReader(storage, Budget().max_bytes), list[str]()
 
-    def fetch(uri: str, etag: str) -> bytes | None:
-        data = pictures.fetch(ImageRef(uri, etag, 0))
+    def fetch(uri: str, etag: str) -> bytes | str | None:
+        if away:
+            return away[0]
+        try:
+            data = pictures.fetch(ImageRef(uri, etag, 0))
+        except StorageError as error:
+            away.append(f"the source cannot be read: {error.what}")
+            return away[0]
         return None if isinstance(data, Fault) else data
 
     return fetch
@@ -96,6 +104,8 @@ def _look(picture: Picture, fetch: Fetch, guard: Guard) -> Thumbnail:
     content = fetch(uri, etag)
     if content is None:
         return Thumbnail(b"", why="gone or changed since")
+    if isinstance(content, str):
+        return Thumbnail(b"", why=content)
     return make_thumbnail(guard.decode(content), kind, time_s)
 
 

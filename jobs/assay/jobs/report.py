@@ -19,8 +19,8 @@ from assay.jobs.tally import Band, Candidate, LabelTally, explode_findings, expl
 from assay.platform.errors import ConservationError
 from assay.platform.faults import OK
 
-Fetch = Callable[[str, str], bytes | None]
-"""The stored bytes of (uri, etag), or None if that version is no longer there."""
+Fetch = Callable[[str, str], bytes | str | None]
+"""The stored bytes of (uri, etag); None if that version is no longer there; or, in words, why nothing can be had."""
 
 READING = {"batch_size": 32_768, "batch_readahead": 2, "fragment_readahead": 1}
 """Counting is slower than reading: Arrow's own readahead (16 batches of 4 files) would only fill memory."""
