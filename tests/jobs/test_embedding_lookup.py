@@ -62,9 +62,9 @@ def test_only_files_that_can_have_them_are_read(store: Store, monkeypatch: pytes
     read: list[str] = []
     really = embedding_lookup._read
 
-    def noted(store: Store, path: str, uris: list[str]) -> pa.Table:
+    def noted(store: Store, path: str, uris: list[str], columns: list[str]) -> pa.Table:
         read.append(path)
-        return really(store, path, uris)
+        return really(store, path, uris, columns)
 
     monkeypatch.setattr(embedding_lookup, "_read", noted)
     find_embeddings(store, [("s3://b/0002", "e2"), ("s3://b/0001", "e1")])

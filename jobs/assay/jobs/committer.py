@@ -108,11 +108,13 @@ class Committer:
         stale = {file.path: file for shard in retried for file in self._alone(shard, self.judged.get(shard, []))}
         if stale:
             self.verdicts.commit([], list(stale.values()), note)
-        seen = {r.shard: _file(r.shard, r.rows, r.observed, {}) for r in receipts if r.observed is not None}
+        seen = {r.shard: data_file(r.shard, r.rows, r.observed, {}) for r in receipts if r.observed is not None}
         if seen:
             replaced = {file.path: file for shard in retried for file in self._alone(shard, [self.observed[shard]])}
             self.observations.commit(list(seen.values()), list(replaced.values()), note)
-        judged = {r.shard: _file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None}
+        judged = {
+            r.shard: data_file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None
+        }
         self.verdicts.commit(list(judged.values()), [], note)
         self.held, self.commits = [], self.commits + 1
         self.before, self.taken = self.before | self.taken, set()
@@ -131,21 +133,29 @@ class Committer:
         return files
 
     def _check_files(self, receipts: list[Receipt]) -> None:
-        """A transaction that names a missing file ruins the table, so look first."""
         told = {
             f"{table}/{file.path}": (receipt.shard, file.size)
             for receipt in receipts
             for table, file in (("observations", receipt.observed), ("verdicts", receipt.judged))
             if file is not None
         }
-        for (where, (shard, size)), found in zip(told.items(), self.sizes_of(list(told)), strict=True):
-            if found != size:
-                raise ConservationError(
-                    "a written file is missing or has another size",
-                    where=where,
-                    why=f"the receipt of shard {shard} says {size} bytes",
-                    fix="run the same command again; if it persists, the store loses writes",
-                )
+        check_written(told, self.sizes_of)
+
+
+def check_written(told: Mapping[str, tuple[int, int]], sizes_of: FileSizes) -> None:
+    """A transaction that names a missing file ruins the table, so look first. `told`: shard and size of each name.
+
+    Raises:
+        ConservationError: one is not there, or not of this size.
+    """
+    for (where, (shard, size)), found in zip(told.items(), sizes_of(list(told)), strict=True):
+        if found != size:
+            raise ConservationError(
+                "a written file is missing or has another size",
+                where=where,
+                why=f"the receipt of shard {shard} says {size} bytes",
+                fix="run the same command again; if it persists, the store loses writes",
+            )
 
 
 def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, object, object]]:
@@ -161,7 +171,8 @@ def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, ob
     yield "verdicts", True, receipt.judged is not None
 
 
-def _file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
+def data_file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
+    """A written file of one shard as a ledger knows it."""
     return DataFile(
         written.path, written.size, rows, shard, shard, written.first_uri, written.last_uri, dict(partition)
     )

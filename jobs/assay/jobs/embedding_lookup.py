@@ -17,6 +17,7 @@ from assay.jobs.store import Store
 from assay.platform.errors import StorageError
 from assay.platform.faults import OK
 from assay.platform.other_clients import arrow_place, outlast
+from assay.platform.rows import are_mapped
 
 READERS = 8
 """Files read at once: on a bucket they wait for answers, not for a processor."""
@@ -25,24 +26,36 @@ Image = tuple[str, str]
 """uri and etag; an etag of "" is any version, of which the one observed last is taken."""
 
 
-def find_embeddings(store: Store, images: Sequence[Image]) -> dict[Image, bytes]:
+def find_embeddings(store: Store, images: Sequence[Image], *, mapped: bool = True) -> dict[Image, bytes]:
     """The embedding, float16[views, dim] as bytes, of those of `images` that the store has observed without a fault.
+
+    Without `mapped`, those are left out that `assay migrate` made of another encoder's.
 
     Raises:
         StorageError: committed rows cannot be read.
     """
-    uris = sorted({uri for uri, _ in images})
     latest: dict[str, tuple[int, bytes]] = {}
     found: dict[Image, bytes] = {}
     wanted = set(images)
-    with ThreadPoolExecutor(READERS, thread_name_prefix="lookup") as pool:
-        for rows in pool.map(lambda some: _read(store, *some), _files_of(store, uris)):
-            for row in rows.to_pylist():
-                if (row["uri"], row["etag"]) in wanted:
-                    found[row["uri"], row["etag"]] = row["embedding"]
-                if row["shard"] >= latest.get(row["uri"], (0, b""))[0]:
-                    latest[row["uri"]] = row["shard"], row["embedding"]
+    for rows in find_rows(store, [uri for uri, _ in images], ["shard", "embedding", "signals"]):
+        real = rows if mapped else rows.filter(pc.invert(are_mapped(rows["signals"])))
+        for row in real.drop_columns(["signals"]).to_pylist():
+            if (row["uri"], row["etag"]) in wanted:
+                found[row["uri"], row["etag"]] = row["embedding"]
+            if row["shard"] >= latest.get(row["uri"], (0, b""))[0]:
+                latest[row["uri"]] = row["shard"], row["embedding"]
     return found | {(uri, ""): latest[uri][1] for uri, etag in wanted if not etag and uri in latest}
+
+
+def find_rows(store: Store, uris: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The observations without a fault of some uris, all versions: uri, etag and `columns`, file by file.
+
+    Raises:
+        StorageError: committed rows cannot be read.
+    """
+    ordered = sorted(set(uris))
+    with ThreadPoolExecutor(READERS, thread_name_prefix="lookup") as pool:
+        yield from pool.map(lambda some: _read(store, *some, columns), _files_of(store, ordered))
 
 
 def _files_of(store: Store, uris: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -56,16 +69,16 @@ def _files_of(store: Store, uris: Sequence[str]) -> Iterator[tuple[str, Sequence
                 yield path, some
 
 
-def _read(store: Store, path: str, uris: Sequence[str]) -> pa.Table:
+def _read(store: Store, path: str, uris: Sequence[str], columns: Sequence[str]) -> pa.Table:
     where = f"{store.observations.uri}/{path}"
     # The bounds let whole row groups be passed over by their statistics.
     mine = (pc.field("uri") >= uris[0]) & (pc.field("uri") <= uris[-1]) & pc.field("uri").isin(list(uris))
 
     def look() -> pa.Table:
         fs, place = arrow_place(store.storage, where)
-        columns = ["shard", "uri", "etag", "embedding"]
         chosen = mine & (pc.field("outcome") == OK)
-        return pq.read_table(place, columns=columns, filters=chosen, filesystem=fs, page_checksum_verification=True)
+        names = ["uri", "etag", *columns]
+        return pq.read_table(place, columns=names, filters=chosen, filesystem=fs, page_checksum_verification=True)
 
     try:
         return outlast(store.storage, where, look)
