@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from assay.jobs.store import Store
 from assay.platform.errors import StoreVersionError
+from assay.platform.release import Release
 
 OBSERVATION_CODE = 4
 """Raised when the pixels the encoder sees, and so embeddings, change with the code."""
@@ -25,6 +26,12 @@ class Binding(BaseModel):
     dim: int
     preprocess: dict[str, Any]
     code: int = OBSERVATION_CODE
+
+
+def binding_of(release: Release) -> Binding:
+    """What a store must be bound to for a release to judge it."""
+    pinned = release.manifest.encoder
+    return Binding(encoder=pinned.digest, dim=pinned.dim, preprocess=release.preprocess.model_dump(mode="json"))
 
 
 def read_binding(store: Store) -> Binding | None:

@@ -55,7 +55,7 @@ def find_rows(store: Store, uris: Sequence[str], columns: Sequence[str]) -> Iter
     """
     ordered = sorted(set(uris))
     with ThreadPoolExecutor(READERS, thread_name_prefix="lookup") as pool:
-        yield from pool.map(lambda some: _read(store, *some, columns), _files_of(store, ordered))
+        yield from pool.map(lambda file: _read(store, file[0], file[1], columns), _files_of(store, ordered))
 
 
 def _files_of(store: Store, uris: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from assay.jobs.binding import Binding, check_binding
+from assay.jobs.binding import binding_of, check_binding
 from assay.jobs.forgotten import unerased
 from assay.jobs.generation import generations
 from assay.jobs.report import READING
@@ -76,20 +76,19 @@ def _sample(
     store: Store, release: Release, spec: SuggestSpec, first_shard: int = 0, end_shard: int | None = None
 ) -> tuple[list[str], npt.NDArray[np.float16]]:
     """Uris and first views (the whole picture) of a seeded, even sample of a store's readable images."""
-    pinned = release.manifest.encoder
-    preprocess = release.preprocess.model_dump(mode="json")
-    check_binding(store, Binding(encoder=pinned.digest, dim=pinned.dim, preprocess=preprocess))
+    dim = release.manifest.encoder.dim
+    check_binding(store, binding_of(release))
     kept: list[tuple[float, str, bytes]] = []
     rng = np.random.default_rng(spec.look.seed)
     with unerased(store):
         for uri, embedding in _observed(store, first_shard, end_shard):
-            entry = (float(rng.random()), uri, embedding[: 2 * pinned.dim])
+            entry = (float(rng.random()), uri, embedding[: 2 * dim])
             if len(kept) < spec.images:
                 heapq.heappush(kept, entry)
             else:
                 heapq.heappushpop(kept, entry)
     rows = [np.frombuffer(embedding, "<f2") for _, _, embedding in kept]
-    return [uri for _, uri, _ in kept], np.array(rows, np.float16).reshape(len(rows), pinned.dim)
+    return [uri for _, uri, _ in kept], np.array(rows, np.float16).reshape(len(rows), dim)
 
 
 def _observed(store: Store, first_shard: int, end_shard: int | None) -> Iterator[tuple[str, bytes]]:

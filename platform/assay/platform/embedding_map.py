@@ -71,8 +71,7 @@ class EmbeddingMap:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A map, how it was found, and what it makes of the embeddings it was learnt from when their own fold is left
-    out."""
+    """A map, how it was found, and the maps that were learnt without one fold each."""
 
     map: EmbeddingMap
     kind: Kind
@@ -80,7 +79,18 @@ class Fit:
     """Of a ridge; 0 for a rotation."""
     error: float
     """Mean squared distance between mapped and true unit vectors, on images left out: 2 - 2 cos."""
-    left_out: Halves  # [n, new dim]
+    without: tuple[EmbeddingMap, ...]
+    folds: dict[int, int]
+    """The fold of each group."""
+
+    def apply_without(self, embeddings: Halves, groups: Ids) -> Halves:
+        """Map embeddings[n, old dim] of groups[n] that the map was learnt from, each by a map learnt without its group:
+        so much as the map knows of others."""
+        found = np.empty((len(embeddings), len(self.map.centre_new)), np.float16)
+        folds = np.array([self.folds[group] for group in groups.tolist()], np.int64)
+        for fold, one in enumerate(self.without):
+            found[folds == fold] = one.apply(embeddings[folds == fold])
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,33 +135,35 @@ def _narrowed(matrix: Doubles, old: Doubles, new: Doubles) -> EmbeddingMap:
     return EmbeddingMap(matrix.astype(np.float32), old.astype(np.float32), new.astype(np.float32))
 
 
-def fit_map(old: Halves, new: Halves, groups: Ids) -> Fit:
+def fit_map(old: Halves, new: Halves, groups: Ids, also: Ids | None = None) -> Fit:
     """The map that carries old[n, old dim] to new[n, new dim] best; pairs of one of `groups`, int64[n], stay together.
 
+    `also` are groups without a pair that `Fit.apply_without` may be asked about.
+
     Raises:
-        ValueError: fewer than two groups.
+        ValueError: there are pairs of fewer than two groups.
     """
-    folds = _folds(groups)
+    folds = _folds(groups, groups if also is None else np.append(groups, also))
+    of_pair = np.array([folds[group] for group in groups.tolist()], np.int64)
     wide_old, wide_new = old.astype(np.float64), new.astype(np.float64)
     whole = _Moments.of(wide_old, wide_new)
-    parts = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
     errors = np.zeros(len(PENALTIES) + 1)
-    found = [np.empty((len(old), new.shape[1]), np.float16) for _ in errors]
-    for part in parts:
-        rest = whole.without(_Moments.of(wide_old[part], wide_new[part]))
-        for way, (_, _, one) in enumerate(rest.maps()):
-            found[way][part] = one.apply(old[part])
-            errors[way] += ((found[way][part].astype(np.float64) - wide_new[part]) ** 2).sum()
+    without: list[list[EmbeddingMap]] = []
+    for fold in range(int(of_pair.max()) + 1):
+        part = np.flatnonzero(of_pair == fold)
+        without.append([one for _, _, one in whole.without(_Moments.of(wide_old[part], wide_new[part])).maps()])
+        errors += [((one.apply(old[part]) - wide_new[part]) ** 2).sum() for one in without[-1]]
     best = int(errors.argmin())
     kind, penalty, chosen = list(whole.maps())[best]
-    return Fit(chosen, kind, penalty, float(errors[best] / len(old)), found[best])
+    return Fit(chosen, kind, penalty, float(errors[best] / len(old)), tuple(maps[best] for maps in without), folds)
 
 
-def _folds(groups: Ids) -> Ids:
-    """A fold for each pair: whole groups, dealt out in the order of a fixed shuffle."""
-    names, places = np.unique(groups, return_inverse=True)
+def _folds(learnt: Ids, groups: Ids) -> dict[int, int]:
+    """A fold for each group, dealt out in the order of a fixed shuffle; every fold has some that are learnt from."""
+    names = np.unique(learnt)
     if len(names) < 2:
         raise ValueError("a map needs two groups of images, one to learn from and one to be left out")
-    dealt = np.random.default_rng(0).permutation(len(names)) % min(FOLDS, len(names))
-    found: Ids = dealt[places].astype(np.int64)
-    return found
+    others = np.setdiff1d(groups, names)
+    shuffled = np.concatenate([np.random.default_rng(0).permutation(names), others])
+    dealt = np.arange(len(shuffled)) % min(FOLDS, len(names))
+    return dict(zip(shuffled.tolist(), dealt.tolist(), strict=True))

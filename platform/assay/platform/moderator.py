@@ -92,7 +92,7 @@ class Moderator:
                 why=f"{num_views.sum()} views in rows, {len(batch.pixels)} in pixels",
             )
         embeddings = self.encoder.encode_images(batch.pixels).astype(_HALF, copy=False)
-        column = _binary(embeddings, num_views)
+        column = embedding_column(embeddings, num_views)
         position = OBSERVATIONS.get_field_index("embedding")
         observations = batch.rows.add_column(position, OBSERVATIONS.field(position), column).cast(OBSERVATIONS)
         _conserve("observe", batch.rows.num_rows, observations.num_rows)
@@ -136,7 +136,7 @@ class Moderator:
             )
         rows = np.flatnonzero(is_ok)
         counts = lengths[rows] // row_bytes
-        embeddings = _matrix(observations["embedding"], self.scorer.dim)
+        embeddings = embedding_matrix(observations["embedding"], self.scorer.dim)
         if not np.isfinite(embeddings).all():
             raise ReleaseError(
                 "a stored embedding is not a number",
@@ -180,7 +180,7 @@ class Moderator:
         return pa.MapArray.from_arrays(marked, keys, pa.array(best.reshape(-1)))
 
 
-def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:
+def embedding_column(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:
     """One binary value per row: its views' embeddings, end to end. No row is copied on its own."""
     ends = np.cumsum(num_views) * embeddings.shape[1] * _HALF.itemsize
     offsets = np.append(0, ends)
@@ -189,7 +189,7 @@ def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64
     return pa.Array.from_buffers(pa.binary(), len(num_views), buffers)
 
 
-def _matrix(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
+def embedding_matrix(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
     """A binary column's bytes as one matrix, viewed, not copied, when the column is in one piece."""
     parts: Sequence[npt.NDArray[np.float16]] = [_chunk_matrix(chunk, dim) for chunk in column.chunks if len(chunk)]
     if len(parts) == 1:

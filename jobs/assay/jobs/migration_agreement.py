@@ -1,0 +1,326 @@
+"""How far decisions made on mapped embeddings can be trusted: measured on images whose real embeddings are known.
+
+Knows decisions under a release's policies, which images are *clear*, and what can be said of them with confidence. Does
+not know maps, images or stores.
+
+An image is clear when every label's mapped score is farther from every threshold than the label's *band*, in log odds.
+Bands are multiples of the label's own error (0.9 of the images are off by less). What must hold of every policy, with
+95 % confidence, over the images that the sample stands for:
+
+- agreement: of clear images, the share whose action is what their real embedding would have;
+- kept: of images that the release really flags (review or block), the share that is not lost: they are clear with the
+  same action, or not clear, and so encoded again. Without this, a store of harmless pictures would agree with any map;
+- right: of clear images that are flagged, the share whose action is right. Where that cannot be shown, only images that
+  pass are clear: flagged ones are few, and encoded again.
+
+The multiple is chosen on the images the map was learnt from (each through a map learnt without it), with more
+confidence than asked for; then it is tested once on images that nothing was learnt from. So the bounds told hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from assay.platform.confidence import effective_size, lower_bound
+from assay.platform.policy import Policy
+from assay.platform.promise import LabelPoints
+from assay.platform.release import Release
+from assay.platform.scoring import Scorer
+
+MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+"""Of a label's error: the bands tried."""
+ERROR_QUANTILE = 0.9
+CHOICE_CONFIDENCE = 0.99
+"""Of the choice, so that the test, on other images, is likely to be passed."""
+LOG_ODDS_OF = (1e-9, 1 - 1e-7)
+"""Scores beyond count as these."""
+
+Halves = npt.NDArray[np.float16]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ids = npt.NDArray[np.int64]
+Ranks = npt.NDArray[np.uint8]
+
+
+class Promise(BaseModel):
+    """What must hold for embeddings to be mapped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    agreement: float
+    flagged: float
+    """For both `kept` and `right`."""
+    clear: float
+    """The share of images that must be clear for a migration to be worth its name."""
+    confidence: float = 0.95
+
+
+class Share(BaseModel):
+    """A weighted share, and how low the truth may be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    share: float
+    low: float
+    images: int
+    """Images of the sample that it is a share of."""
+
+
+class PolicyAgreement(BaseModel):
+    """One policy's decisions on mapped embeddings against those on real ones."""
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: str
+    agreement: Share
+    kept: Share
+    right: Share | None
+    """None when no clear image is flagged: then nothing can be wrong with it."""
+
+    def keeps(self, promise: Promise) -> bool:
+        """Whether what is promised can be said of it."""
+        right = self.right is None or self.right.low >= promise.flagged
+        return self.agreement.low >= promise.agreement and self.kept.low >= promise.flagged and right
+
+
+class ClearRule(BaseModel):
+    """Which images are clear."""
+
+    model_config = ConfigDict(frozen=True)
+
+    multiple: float
+    bands: dict[str, float]
+    """By label, in log odds; only labels that a policy has a threshold for."""
+    passes_only: bool
+    """Whether an image that any policy flags is never clear."""
+
+
+ALL_CLEAR = ClearRule(multiple=0.0, bands={}, passes_only=False)
+"""Every image, however near a threshold."""
+
+
+class Agreement(BaseModel):
+    """What was measured under one rule."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clear: float
+    """Weighted share of the images that are clear."""
+    policies: tuple[PolicyAgreement, ...]
+
+    @property
+    def low(self) -> float:
+        """What of clear images' decisions agrees, at least, under every policy."""
+        return min(one.agreement.low for one in self.policies)
+
+    def why_not(self, promise: Promise) -> str:
+        """What speaks against the promise; empty if nothing does."""
+        short = [one for one in self.policies if not one.keeps(promise)]
+        if short:
+            return "; ".join(_shortfall(one, promise) for one in short)
+        if self.clear < promise.clear:
+            return f"only {self.clear:.1%} of the images would be clear; {promise.clear:.1%} are asked for"
+        return ""
+
+
+def _shortfall(one: PolicyAgreement, promise: Promise) -> str:
+    named = [("agreement", one.agreement, promise.agreement), ("flagged images kept", one.kept, promise.flagged)]
+    if one.right is not None:
+        named.append(("flags that are right", one.right, promise.flagged))
+    said = [
+        f"{what} {share.share:.1%}, at least {share.low:.1%} ({share.images:,} images), asked for {wanted:.1%}"
+        if share.images
+        else f"{what}: nothing can be said, the sample has no such image"
+        for what, share, wanted in named
+        if share.low < wanted
+    ]
+    return f"{one.policy}: {', '.join(said)}"
+
+
+@dataclass(frozen=True)
+class Decider:
+    """A release's scores, and what some of its policies decide by them."""
+
+    release: Release
+    policies: tuple[Policy, ...]
+    points: tuple[dict[str, LabelPoints], ...]
+
+    @classmethod
+    def of(cls, release: Release, policies: Sequence[str]) -> "Decider":
+        """For policies of a release, by name.
+
+        Raises:
+            PolicyError: it has no such policy.
+        """
+        found = tuple(release.policy(name) for name in policies)
+        points = release.operating_points()
+        return cls(release, found, tuple(dict(points.of(one.name)) for one in found))
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The release's scorer."""
+        return self.release.scorer()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label that is scored."""
+        return self.scorer.labels
+
+    def actions(self, scores: Floats) -> Ranks:
+        """The rank of each policy's action for images' scores[images, labels]: uint8[policies, images]."""
+        ranks = [
+            policy.decide(scores, self.labels, points).max(axis=1, initial=0)
+            for policy, points in zip(self.policies, self.points, strict=True)
+        ]
+        return np.stack(ranks)
+
+    @cached_property
+    def edges(self) -> dict[str, Doubles]:
+        """The thresholds of all policies, in log odds, of each label that has some."""
+        both = [
+            policy.thresholds(self.labels, points) for policy, points in zip(self.policies, self.points, strict=True)
+        ]
+        all_edges = np.stack([edges for pair in both for edges in pair])  # [2 * policies, labels]
+        columns = [np.unique(column[np.isfinite(column)]) for column in all_edges.T]
+        return {label: log_odds(column) for label, column in zip(self.labels, columns, strict=True) if len(column)}
+
+    def is_clear(self, scores: Floats, rule: ClearRule) -> Bools:
+        """Which images, by their scores[images, labels], are clear: bool[images]. A score that is no number is not."""
+        clear = np.ones(len(scores), np.bool_)
+        odds = log_odds(scores)
+        for label, band in rule.bands.items():
+            distance = np.abs(odds[:, self.labels.index(label), None] - self.edges[label]).min(axis=1)
+            clear &= distance > band
+        return clear & ~self.actions(scores).any(axis=0) if rule.passes_only else clear
+
+
+def log_odds(scores: npt.NDArray[np.floating]) -> Doubles:
+    """Log odds of scores in 0 to 1: there, a label's error is much the same everywhere."""
+    inside = np.clip(scores.astype(np.float64), *LOG_ODDS_OF)
+    found: Doubles = np.log(inside) - np.log1p(-inside)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """Images whose scores are known both ways."""
+
+    mapped: Floats  # [images, labels]
+    real: Floats  # [images, labels]
+    weights: Doubles  # [images]
+    groups: Ids  # [images]: near-duplicates count as one
+
+    def errors(self) -> Doubles:
+        """How far each mapped score is off, in log odds: [images, labels]."""
+        return np.abs(log_odds(self.mapped) - log_odds(self.real))
+
+
+def rules(decider: Decider, cases: Cases) -> list[ClearRule]:
+    """Every rule to choose from."""
+    errors = cases.errors()
+    sizes = {
+        label: float(np.quantile(errors[:, decider.labels.index(label)], ERROR_QUANTILE)) for label in decider.edges
+    }
+    return [
+        ClearRule(
+            multiple=multiple,
+            bands={label: multiple * size for label, size in sizes.items()},
+            passes_only=passes_only,
+        )
+        for passes_only in (False, True)
+        for multiple in MULTIPLES
+    ]
+
+
+def choose_rule(decider: Decider, cases: Cases, promise: Promise) -> ClearRule | None:
+    """The rule under which most images are clear and all that is promised can be said; None if there is none."""
+    for confidence in (CHOICE_CONFIDENCE, promise.confidence):
+        measured = [(rule, measure(decider, cases, rule, confidence)) for rule in rules(decider, cases)]
+        kept = [
+            (found.clear, -place, rule) for place, (rule, found) in enumerate(measured) if not found.why_not(promise)
+        ]
+        if kept:
+            return max(kept, key=lambda one: one[:2])[2]
+    return None
+
+
+def measure(decider: Decider, cases: Cases, rule: ClearRule, confidence: float) -> Agreement:
+    """What can be said, with this confidence, of images that are clear under a rule."""
+    clear = decider.is_clear(cases.mapped, rule)
+    found = zip(decider.policies, decider.actions(cases.mapped), decider.actions(cases.real), strict=True)
+    return Agreement(
+        clear=float(cases.weights[clear].sum() / cases.weights.sum()),
+        policies=tuple(
+            _policy_agreement(policy.name, cases, (clear, mapped, real), confidence) for policy, mapped, real in found
+        ),
+    )
+
+
+def _policy_agreement(name: str, cases: Cases, sides: tuple[Bools, Ranks, Ranks], confidence: float) -> PolicyAgreement:
+    clear, mapped, real = sides
+    same, flags = mapped == real, clear & (mapped > 0)
+    return PolicyAgreement(
+        policy=name,
+        agreement=_share(cases, same, clear, confidence),
+        kept=_share(cases, same | ~clear, real > 0, confidence),
+        right=_share(cases, same, flags, confidence) if flags.any() else None,
+    )
+
+
+def _share(cases: Cases, inside: Bools, among: Bools, confidence: float) -> Share:
+    """The share of images `among` some that are `inside`; near-duplicates are no independent witnesses."""
+    weights = cases.weights * among
+    by_group = np.bincount(cases.groups, weights)
+    total = np.array([weights.sum()])
+    share = np.array([(weights * inside).sum()]) / np.maximum(total, np.finfo(np.float64).tiny)
+    size = effective_size(total, np.array([(by_group**2).sum()]))
+    low = lower_bound(share, size, confidence)
+    return Share(share=float(share[0]), low=float(low[0]), images=int(among.sum()))
+
+
+class LabelError(BaseModel):
+    """How far one label's mapped scores are from the real ones, on the images tested."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    median: float
+    """Of the differences between scores, as all the figures here but `band` and `same`."""
+    p90: float
+    p99: float
+    band: float | None
+    """In log odds; None where no policy has a threshold, or no rule was found."""
+    same: dict[str, float]
+    """By policy: the weighted share of images tested, clear or not, for which the label asks for the same action."""
+
+
+def label_errors(decider: Decider, cases: Cases, rule: ClearRule | None) -> tuple[LabelError, ...]:
+    """Each label's errors."""
+    off = np.abs(cases.mapped.astype(np.float64) - cases.real)
+    same = [
+        policy.decide(cases.mapped, decider.labels, points) == policy.decide(cases.real, decider.labels, points)
+        for policy, points in zip(decider.policies, decider.points, strict=True)
+    ]
+    weights = cases.weights / cases.weights.sum()
+    found = []
+    for column, label in enumerate(decider.labels):
+        middle, high, highest = np.quantile(off[:, column], (0.5, 0.9, 0.99), weights=weights, method="inverted_cdf")
+        found.append(
+            LabelError(
+                label=label,
+                median=float(middle),
+                p90=float(high),
+                p99=float(highest),
+                band=None if rule is None else rule.bands.get(label),
+                same={
+                    policy.name: float(weights @ alike[:, column])
+                    for policy, alike in zip(decider.policies, same, strict=True)
+                },
+            )
+        )
+    return tuple(found)
