@@ -15,10 +15,8 @@ import numpy.typing as npt
 import pytest
 
 from assay.platform import release, release_build
-from assay.platform.encoder import EncoderSpec, load_encoder
-from assay.platform.hash_encoder import HashEncoder, HashSpec, write_hash_encoder
-from assay.platform.release import Release, bundled_release
-from assay.platform.release_build import ReleaseSpec, build_release
+from assay.platform.encoder import load_encoder
+from assay.platform.hash_encoder import HashEncoder, HashSpec
 
 MARK = "vocab.double"
 """One of the names that make an encoder's digest, and that the hash encoder does not read."""
@@ -60,25 +58,3 @@ def load_doubles(patch: pytest.MonkeyPatch) -> None:
     """Let releases of doubles find them."""
     for module in (release, release_build):
         patch.setattr(module, "load_encoder", _load)
-
-
-def double_release(directory: Path, kind: str, noise: float = 0.0) -> Release:
-    """A release with the starter library and policies around a double."""
-    encoder = directory / "double"
-    write_hash_encoder(encoder)
-    (encoder / MARK).write_text(json.dumps({"kind": kind, "noise": noise}))
-    return starter_around(directory / "release", kind, f"local-dir:{encoder}")
-
-
-def starter_around(directory: Path, name: str, model: str) -> Release:
-    """A release with the starter library and policies around any encoder."""
-    parts = bundled_release()
-    return build_release(
-        directory,
-        ReleaseSpec(
-            name=name,
-            encoder=EncoderSpec(model=model),
-            library=parts / "library.yaml",
-            policies=(parts / "policies" / "strict.yaml", parts / "policies" / "lenient.yaml"),
-        ),
-    )

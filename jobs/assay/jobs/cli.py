@@ -1,6 +1,7 @@
 """The command line: which commands there are, where their settings come from, and what an exit code means.
 
-    0  done            2  usage or spec        3  finished, more faults than --max-fault-rate, or worse than --against
+    0  done            2  usage or spec        3  finished, more faults than --max-fault-rate, worse than --against, or
+                                                  a migration that was refused
     4  interrupted, the same command resumes   5  job error: credentials, storage, cluster
 
 Imports nothing heavy: commands are loaded when they run, so that `assay --help` answers at once.
@@ -19,7 +20,7 @@ from assay.platform.errors import AssayError
 EXIT_CODES = {
     0: "done",
     2: "usage or spec: nothing was started",
-    3: "finished, but more faults than --max-fault-rate, or worse than --against",
+    3: "finished, but more faults than --max-fault-rate, worse than --against, or a migration that was refused",
     4: "interrupted; the same command resumes",
     5: "job error: credentials, storage or cluster",
 }
@@ -60,6 +61,10 @@ app.command(
 app.command(
     "assay.jobs.evaluate_commands:evaluate",
     help="Measure a release on a golden set; with --against, exit 3 when it is worse than another.",
+)
+app.command(
+    "assay.jobs.migrate_commands:migrate",
+    help="Make a store for another encoder of one that is there: map what is certain, encode the rest.",
 )
 
 _GOLDEN = {

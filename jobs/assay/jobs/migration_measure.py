@@ -24,12 +24,11 @@ from assay.jobs.migration_agreement import (
     measure,
 )
 from assay.jobs.migration_record import MapFacts, Measured
-from assay.jobs.migration_sample import Twins, sample_pairs
+from assay.jobs.migration_sample import DrawSpec, Twins, sample_pairs
 from assay.jobs.store import Store
 from assay.platform.embedding_map import EmbeddingMap, Fit, fit_map
 from assay.platform.images import Budget
 from assay.platform.scoring import over_views
-from assay.platform.spec import Spec
 
 Halves = npt.NDArray[np.float16]
 Doubles = npt.NDArray[np.float64]
@@ -37,10 +36,9 @@ Tell = Callable[[int, int], None]
 """Told how many images of how many were encoded."""
 
 
-class MeasureSpec(Spec):
+class MeasureSpec(DrawSpec):
     """How large a sample, drawn how, and what must be promised."""
 
-    sample: int = Field(4000, ge=64, description="images to encode again, half to learn from and half to test on")
     agreement: float = Field(
         0.99, gt=0, lt=1, description="share of decisions on mapped embeddings that must be right, at least"
     )
@@ -55,7 +53,6 @@ class MeasureSpec(Spec):
         description="release whose scores guide the draw: id in the store, or a directory; unset: of the latest run",
     )
     from_policy: str | None = Field(None, description="policy whose thresholds guide the draw; unset: one that judged")
-    seed: int = Field(0, description="another seed draws another sample; the same draws the same")
     budget: Budget = Field(Budget(), description="what one image may cost")
     device: str = Field("auto", description="auto, cpu or cuda")
 
@@ -79,7 +76,7 @@ def measure_migration(store: Store, decider: Decider, spec: MeasureSpec, tell: T
     """
     judged = find_judged(store, spec.from_release, spec.from_policy)
     embedder = ImageEmbedder(store.storage, decider.release, spec.budget, spec.device)
-    pairs, sampled = sample_pairs(store, judged, embedder, (spec.sample, spec.seed), tell)
+    pairs, sampled = sample_pairs(store, judged, embedder, spec, tell)
     learn, test = pairs.twins.part(~pairs.is_test), pairs.twins.part(pairs.is_test)
     fit = fit_map(*pairs.looks(test=False), also=learn.groups)
     old, new, _ = pairs.looks(test=True)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.embedding_lookup import Image, find_rows
 from assay.jobs.golden_sample import draw_sample, split_groups
@@ -28,11 +28,10 @@ from assay.platform.errors import BucketError, SpecError
 from assay.platform.faults import OK
 from assay.platform.feeder import Embedded
 from assay.platform.rows import OBSERVATIONS, ImageRef, are_mapped
+from assay.platform.spec import Spec
 
 LEAST = 16
 """Images on each side of the split, at least; promises need many more."""
-DUPLICATE_COSINE = 0.95
-"""Images whose old embeddings are this near are on one side of the split, and count as one."""
 SAME_BOX = 0.02
 """How far the edges of two views may lie apart, in fractions of the picture, that are one look: encoders of other input
 sizes round otherwise."""
@@ -43,6 +42,19 @@ Ids = npt.NDArray[np.int64]
 View = Mapping[str, object]
 Tell = Callable[[int, int], None]
 """Told how many images of how many were encoded."""
+
+
+class DrawSpec(Spec):
+    """Which images are encoded again."""
+
+    sample: int = Field(4000, ge=64, description="images to encode again, half to learn from and half to test on")
+    seed: int = Field(0, description="another seed draws another sample; the same draws the same")
+    duplicate_cosine: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="images whose old embeddings are this near are on the same side of the split, and count as one",
+    )
 
 
 class SampledFacts(BaseModel):
@@ -125,23 +137,21 @@ class _Found:
 
 
 def sample_pairs(
-    store: Store, judged: Judged, embedder: ImageEmbedder, drawn: tuple[int, int], tell: Tell
+    store: Store, judged: Judged, embedder: ImageEmbedder, spec: DrawSpec, tell: Tell
 ) -> tuple[Pairs, SampledFacts]:
-    """Draw images, encode them again, and pair old with new; `drawn` is how many, and a seed.
+    """Draw images, encode them again, and pair old with new.
 
     Raises:
         SpecError: nothing was judged, or too few images can be had.
         StorageError, CredentialsError: what fails for every image alike.
     """
-    images, seed = drawn
-    sample = draw_sample(
-        Verdicts.by(store, judged, pc.field("outcome") == OK), judged.thresholds(), images, seed, lambda _rows: None
-    )
+    readable = Verdicts.by(store, judged, pc.field("outcome") == OK)
+    sample = draw_sample(readable, judged.thresholds(), spec.sample, spec.seed, lambda _rows: None)
     found, mapped_before = _look_up(store, sample, judged.release.manifest.encoder.dim)
     made, seconds = _encode(store, found, embedder, tell)
     missing = Counter(one.fault.kind.value for one in made if one.fault is not None)
     both = [(old, new) for old, new in zip(found, made, strict=True) if new.fault is None]
-    pairs = _paired([old for old, _ in both], [new for _, new in both], seed)
+    pairs = _paired([old for old, _ in both], [new for _, new in both], spec)
     tested, counts = int(pairs.is_test.sum()), np.bincount(pairs.twins.groups, minlength=1)
     facts = SampledFacts(
         population=sample.population,
@@ -202,8 +212,10 @@ def _refuse_too_few(store: Store, facts: SampledFacts, pairs: Pairs) -> None:
             "too few images could be encoded again",
             where=store.shown,
             why=f"{looks[0]} to learn from and {looks[1]} to test on that are no near-duplicates, and have a view that "
-            f"both encoders take; at least {LEAST} of each are needed",
-            fix="draw more with --sample, or encode all again: a backfill into a new store",
+            f"both encoders take; at least {LEAST} of each are needed ({facts.near_duplicates:,} of {facts.encoded:,} "
+            "are near-duplicates)",
+            fix="draw more with --sample, say what is a duplicate with --duplicate-cosine, or encode all again: a "
+            "backfill into a new store",
         )
 
 
@@ -216,13 +228,13 @@ def _nothing_to_sample(store: Store, why: str) -> SpecError:
     )
 
 
-def _paired(found: Sequence[_Found], made: Sequence[Embedded], seed: int) -> Pairs:
+def _paired(found: Sequence[_Found], made: Sequence[Embedded], spec: DrawSpec) -> Pairs:
     same = [*_same_views([one.views for one in found], _as_stored(made))]
     old_starts, new_starts = _starts([len(one.views) for one in found]), _starts([len(one.views) for one in made])
     places = np.array([(row, old_starts[row] + a, new_starts[row] + b) for row, a, b in same], np.int64).reshape(-1, 3)
     dims = [found[0].embeddings.shape[1], made[0].embeddings.shape[1]] if found else [1, 1]
     firsts = np.array([one.embeddings[0] for one in found], np.float16).reshape(-1, dims[0])
-    groups = group_duplicates(firsts, DUPLICATE_COSINE)
+    groups = group_duplicates(firsts, spec.duplicate_cosine)
     twins = Twins(
         old=np.concatenate([np.empty((0, dims[0]), np.float16), *(one.embeddings for one in found)]),
         old_starts=old_starts,
@@ -231,7 +243,7 @@ def _paired(found: Sequence[_Found], made: Sequence[Embedded], seed: int) -> Pai
         weights=np.array([one.weight for one in found]),
         groups=groups,
     )
-    is_test = np.array([side == "test" for side in split_groups(groups, 0.5, seed)], np.bool_)
+    is_test = np.array([side == "test" for side in split_groups(groups, 0.5, spec.seed)], np.bool_)
     return Pairs(twins, is_test, *places.T)
 
 
