@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from assay.jobs import image_embedder, stages
-from assay.jobs.binding import binding_of, read_binding
+from assay.jobs import image_embedder
+from assay.jobs.binding import Binding, read_binding
 from assay.jobs.compact import CompactSpec, compact
+from assay.jobs.datafile import write_observations
+from assay.jobs.embedding_lookup import find_embeddings
 from assay.jobs.forget import ForgetSpec, forget
 from assay.jobs.generation import generations
 from assay.jobs.migrate import migrate
@@ -20,11 +22,13 @@ from assay.jobs.migration_record import read_map, read_record
 from assay.jobs.store import Store
 from assay.jobs.verify import VerifySpec, verify
 from assay.platform.errors import AssayError, SpecError, StorageError, StoreVersionError
-from assay.platform.faults import OK
-from assay.platform.rows import MAPPED, OBSERVATIONS, are_mapped
+from assay.platform.faults import OK, Fault
+from assay.platform.fetch import fetch
+from assay.platform.rows import MAPPED, OBSERVATIONS, ImageRef, are_mapped
 from assay.platform.storage import Storage
 from tests.migration_stores import PICTURES, Migrations
-from tests.store_doubles import tree
+from tests.serial_backfill import run_alone
+from tests.store_doubles import data_file, tree
 
 FAULTS = 2
 
@@ -84,7 +88,7 @@ def test_a_space_that_was_only_turned_is_mapped_whole(rig: Migrations, monkeypat
     assert {tuple(cell) for cell in new["signals"].to_pylist() if cell} == {((MAPPED, float(np.float32(low))),)}
     assert [bool(cell) for cell in new["signals"].to_pylist()] == [one == OK for one in new["outcome"].to_pylist()]
     store = Store.open(Storage(), str(rig.folder / "new"))
-    assert read_binding(store) == binding_of(rig.releases["turned"])
+    assert read_binding(store) == Binding.of(rig.releases["turned"])
     assert generations(store) == generations(Store.open(Storage(), str(rig.folder / "store")))
 
     rig.backfill("new", "turned", monkeypatch)
@@ -105,13 +109,12 @@ def test_what_is_not_clear_is_encoded_again_and_nothing_else(rig: Migrations, mo
     assert all(not row["views"] and not row["embedding"] for row in before.to_pylist() if row["outcome"] != OK)
 
     fetched: list[str] = []
-    really = stages.fetch
 
-    def noted(storage: Storage, ref: object, size: int) -> object:
-        fetched.append(ref.uri)  # type: ignore[attr-defined]
-        return really(storage, ref, size)  # type: ignore[arg-type]
+    def noted(storage: Storage, ref: ImageRef, size: int) -> bytes | Fault:
+        fetched.append(ref.uri)
+        return fetch(storage, ref, size)
 
-    monkeypatch.setattr(stages, "fetch", noted)
+    monkeypatch.setattr("assay.jobs.stages.fetch", noted)
     rig.backfill("new", "wide", monkeypatch, retry_faults=True)
     assert sorted(fetched) == sorted(stale)
     assert verify(VerifySpec(store=str(rig.folder / "new"))).sound
@@ -194,8 +197,6 @@ def test_what_was_mapped_is_never_mapped_again(rig: Migrations, monkeypatch: pyt
 
 
 def test_golden_sets_do_not_take_mapped_embeddings(rig: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assay.jobs.embedding_lookup import find_embeddings
-
     carried = rig.migrate("wide", monkeypatch).carried
     assert carried is not None
     store = Store.open(Storage(), str(rig.folder / "new"))
@@ -319,9 +320,6 @@ def test_a_damaged_file_stops_it_and_is_named(own: Migrations, monkeypatch: pyte
 
 
 def test_rows_that_nobody_planned_are_not_carried(own: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:
-    from assay.jobs.datafile import write_observations
-    from tests.store_doubles import data_file
-
     store = Store.open(Storage(), str(own.folder / "store"))
     [file] = [file for file in store.observations.files() if file.first_shard == 3]
     rows = store.observations.dataset().to_table().select(OBSERVATIONS.names)
@@ -343,8 +341,6 @@ def test_what_was_forgotten_does_not_come_back(
     assert facts.carried is not None
     assert facts.carried.rows == PICTURES + FAULTS - 1
     places = {"source": str(original.folder / "bucket"), "store": str(own.folder / "new")}
-    from tests.serial_backfill import run_alone
-
     run = run_alone({**places, "release": own.release("turned"), "max_fault_rate": 1.0}, monkeypatch)
     assert (run.planned, run.fetched) == (PICTURES + FAULTS - 1, 0)
     for path in (own.folder / "new").rglob("*"):

@@ -29,11 +29,11 @@ def run(settings: dict[str, Any], number: int, after: bool, told: str) -> None:
     """Migrate until the write with this number (0: to the end), and tell how many there were."""
     really, written = Storage.write, [0]
 
-    def counted(storage: Storage, uri: str, *content: bytes, **how: bool) -> bool:
+    def counted(storage: Storage, uri: str, data: bytes, *, if_absent: bool = False) -> bool:
         written[0] += 1
         if written[0] == number and not after:
             os.kill(os.getpid(), signal.SIGKILL)
-        done = really(storage, uri, *content, **how)
+        done = really(storage, uri, data, if_absent=if_absent)
         if written[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
         return done

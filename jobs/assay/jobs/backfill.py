@@ -17,7 +17,7 @@ from pydantic import Field
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.arrivals import Arrivals
 from assay.jobs.backlog import Backlog, find_backlog, lies_on_s3, read_work
-from assay.jobs.binding import bind, binding_of, check_binding
+from assay.jobs.binding import Binding, bind, check_binding
 from assay.jobs.committer import Committer
 from assay.jobs.compact import compact_grown, take_apart
 from assay.jobs.conservation import conserve, open_shards
@@ -124,7 +124,11 @@ def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -
     """Everything that can be found wrong before a cluster starts is found here."""
     release = resolve_release(spec.release)
     policy = release.policy(spec.policy).name
-    binding = binding_of(release)
+    binding = Binding(
+        encoder=release.manifest.encoder.digest,
+        dim=release.manifest.encoder.dim,
+        preprocess=release.preprocess.model_dump(mode="json"),
+    )
     check_binding(store, binding)
     finish_erasure(store, watcher.noticed)
     listing = plan(store, spec.source, spec, watcher.listed)

@@ -27,11 +27,21 @@ class Binding(BaseModel):
     preprocess: dict[str, Any]
     code: int = OBSERVATION_CODE
 
+    @classmethod
+    def of(cls, release: Release) -> "Binding":
+        """What observations made with a release are made with."""
+        pinned = release.manifest.encoder
+        return cls(encoder=pinned.digest, dim=pinned.dim, preprocess=release.preprocess.model_dump(mode="json"))
 
-def binding_of(release: Release) -> Binding:
-    """What a store must be bound to for a release to judge it."""
-    pinned = release.manifest.encoder
-    return Binding(encoder=pinned.digest, dim=pinned.dim, preprocess=release.preprocess.model_dump(mode="json"))
+    def differing(self, other: "Binding") -> list[str]:
+        """What differs, by name."""
+        return [name for name in Binding.model_fields if getattr(self, name) != getattr(other, name)]
+
+    def told(self, other: "Binding") -> str:
+        """How a store that is bound so and a release that is `other` differ, in words."""
+        return "; ".join(
+            f"{name}: store {getattr(self, name)}, release {getattr(other, name)}" for name in self.differing(other)
+        )
 
 
 def read_binding(store: Store) -> Binding | None:
@@ -58,11 +68,10 @@ def check_binding(store: Store, wanted: Binding) -> None:
     held = read_binding(store)
     if held is None or held == wanted:
         return
-    differing = [name for name in Binding.model_fields if getattr(held, name) != getattr(wanted, name)]
     raise StoreVersionError(
-        "this store's observations were made with another " + ", ".join(differing),
+        "this store's observations were made with another " + ", ".join(held.differing(wanted)),
         where=store.shown,
-        why="; ".join(f"{name}: store {getattr(held, name)}, release {getattr(wanted, name)}" for name in differing),
+        why=held.told(wanted),
         fix="use the release it was made with, or another --store",
     )
 

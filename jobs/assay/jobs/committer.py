@@ -108,13 +108,11 @@ class Committer:
         stale = {file.path: file for shard in retried for file in self._alone(shard, self.judged.get(shard, []))}
         if stale:
             self.verdicts.commit([], list(stale.values()), note)
-        seen = {r.shard: data_file(r.shard, r.rows, r.observed, {}) for r in receipts if r.observed is not None}
+        seen = {r.shard: _file(r.shard, r.rows, r.observed, {}) for r in receipts if r.observed is not None}
         if seen:
             replaced = {file.path: file for shard in retried for file in self._alone(shard, [self.observed[shard]])}
             self.observations.commit(list(seen.values()), list(replaced.values()), note)
-        judged = {
-            r.shard: data_file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None
-        }
+        judged = {r.shard: _file(r.shard, r.rows, r.judged, self.partition) for r in receipts if r.judged is not None}
         self.verdicts.commit(list(judged.values()), [], note)
         self.held, self.commits = [], self.commits + 1
         self.before, self.taken = self.before | self.taken, set()
@@ -171,8 +169,7 @@ def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, ob
     yield "verdicts", True, receipt.judged is not None
 
 
-def data_file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
-    """A written file of one shard as a ledger knows it."""
+def _file(shard: int, rows: int, written: WrittenFile, partition: Mapping[str, str]) -> DataFile:
     return DataFile(
         written.path, written.size, rows, shard, shard, written.first_uri, written.last_uri, dict(partition)
     )

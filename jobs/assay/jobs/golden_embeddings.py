@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from assay.jobs.binding import binding_of, check_binding
+from assay.jobs.binding import Binding, check_binding
 from assay.jobs.embedding_lookup import find_embeddings
 from assay.jobs.forgotten import unerased
 from assay.jobs.image_embedder import ImageEmbedder
@@ -151,9 +151,10 @@ def _observed(
     images: Sequence[tuple[str, str]], known: Collection[int], release: Release, store: Store
 ) -> dict[int, npt.NDArray[np.float16]]:
     """What a store has of the images that are not `known`."""
-    check_binding(store, binding_of(release))
+    encoder = release.manifest.encoder
+    check_binding(store, Binding.of(release))
     with unerased(store):
         # What was mapped from another encoder's embeddings says nothing of how good this one is.
         cells = find_embeddings(store, [one for row, one in enumerate(images) if row not in known], mapped=False)
     rows = ((row, image) for row, image in enumerate(images) if row not in known and image in cells)
-    return {row: _matrix(cells[image], image[0], release.manifest.encoder.dim) for row, image in rows}
+    return {row: _matrix(cells[image], image[0], encoder.dim) for row, image in rows}

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from assay.jobs.binding import binding_of, check_binding
+from assay.jobs.binding import Binding, check_binding
 from assay.jobs.forgotten import unerased
 from assay.jobs.generation import generations
 from assay.jobs.report import READING
@@ -77,7 +77,7 @@ def _sample(
 ) -> tuple[list[str], npt.NDArray[np.float16]]:
     """Uris and first views (the whole picture) of a seeded, even sample of a store's readable images."""
     dim = release.manifest.encoder.dim
-    check_binding(store, binding_of(release))
+    check_binding(store, Binding.of(release))
     kept: list[tuple[float, str, bytes]] = []
     rng = np.random.default_rng(spec.look.seed)
     with unerased(store):

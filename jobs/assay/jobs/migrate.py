@@ -18,7 +18,7 @@ from typing import Literal
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.binding import Binding, binding_of, read_binding
+from assay.jobs.binding import Binding, read_binding
 from assay.jobs.extent import HIDDEN
 from assay.jobs.forgotten import unerased
 from assay.jobs.generation import generations
@@ -112,7 +112,7 @@ def _refuse_same(old: Store, release: Release) -> Binding:
     if held is None:
         fix = "run `assay backfill` with the new release: there is nothing to migrate"
         raise SpecError("nothing was observed yet", where=old.shown, why="binding.json is missing", fix=fix)
-    if held == binding_of(release):
+    if held == Binding.of(release):
         raise SpecError(
             "the store has this release's embeddings already",
             where=old.shown,

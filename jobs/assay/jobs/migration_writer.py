@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from assay.jobs.binding import bind, binding_of
-from assay.jobs.committer import check_written, data_file
+from assay.jobs.binding import Binding, bind
+from assay.jobs.committer import check_written
 from assay.jobs.compact import compact_grown
 from assay.jobs.datafile import OBSERVED, read_by_shard, write_observations
 from assay.jobs.forgotten import hand_down, has_forgotten_more
@@ -90,7 +90,7 @@ def prepare(stores: Stores, record: MigrationRecord, found: EmbeddingMap, releas
         stores.lease.check()
         _copy_generation(old, new, generation)
     keep_release(new, release)
-    bind(new, binding_of(release))
+    bind(new, Binding.of(release))
 
 
 def refuse_forgotten_since(old: Store, new: Store) -> None:
@@ -242,7 +242,8 @@ def _carry(new: Store, carrier: Carrier, shard: int, old_rows: pa.Table) -> tupl
     written = write_observations(new.storage, new.uri, shard, rows)
     counts = pc.value_counts(rows["outcome"]).to_pylist()
     outcomes = Counter({str(pair["values"]): int(pair["counts"]) for pair in counts})
-    return data_file(shard, rows.num_rows, written, {}), outcomes
+    ends = (written.first_uri, written.last_uri)
+    return DataFile(written.path, written.size, rows.num_rows, shard, shard, *ends), outcomes
 
 
 def _not_as_planned(store: Store, shard: int, why: str) -> ConservationError:
