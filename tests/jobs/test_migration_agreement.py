@@ -4,18 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from assay.jobs.migration_agreement import (
-    ALL_CLEAR,
-    Cases,
-    ClearRule,
-    Decider,
-    Promise,
-    choose_rule,
-    label_errors,
-    log_odds,
-    measure,
-    rules,
-)
+from assay.jobs.decider import ALL_CLEAR, ClearRule, Decider, log_odds
+from assay.jobs.migration_agreement import Cases, Promise, choose_rule, label_errors, measure, rules
 from assay.platform.errors import PolicyError
 from assay.platform.policy import ACTIONS
 from tests.jobs.colour_releases import colour_release

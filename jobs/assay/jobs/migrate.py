@@ -11,31 +11,30 @@ are written (`migration_writer.py`).
 """
 
 import shlex
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.binding import Binding, read_binding
+from assay.jobs.decider import Decider
 from assay.jobs.extent import HIDDEN
 from assay.jobs.forgotten import unerased
 from assay.jobs.generation import generations
-from assay.jobs.migration_agreement import Decider
 from assay.jobs.migration_measure import MeasureSpec, measure_migration
+from assay.jobs.migration_places import heir_of, pair_of
 from assay.jobs.migration_record import Measured, MigrationRecord, Pair, read_map, read_record
 from assay.jobs.migration_rows import Carrier
 from assay.jobs.migration_writer import CarriedFacts, Stores, carry_over, prepare, refuse_forgotten_since
 from assay.jobs.reencode_price import RatesSpec, ReencodePrice, price_of_reencoding
 from assay.jobs.store import Store, now
 from assay.platform.embedding_map import EmbeddingMap
-from assay.platform.errors import SpecError, StoreVersionError
+from assay.platform.errors import SpecError
 from assay.platform.faults import FaultKind
-from assay.platform.release import Release, resolve_release
+from assay.platform.release import resolve_release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
-from assay.platform.uris import parse_uri, relative_uri
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and how much there is."""
@@ -95,118 +94,29 @@ def migrate(spec: MigrateSpec, progress: Progress = lambda _what, _done, _total:
     """
     old = Store.open(Storage(spec.storage), spec.store)
     release = resolve_release(spec.release)
-    held = _refuse_same(old, release)
     decider = Decider.of(release, spec.policies or tuple(release.manifest.policies))
-    new = _heir(old, spec, _pair(old, held, decider))
-    with unerased(old):
-        return _Migration(spec, old, new, decider, held, progress).run()
-
-
-def _refuse_same(old: Store, release: Release) -> Binding:
-    """What the old store is bound to.
-
-    Raises:
-        SpecError: to nothing yet, or to the very same.
-    """
-    held = read_binding(old)
-    if held is None:
-        fix = "run `assay backfill` with the new release: there is nothing to migrate"
-        raise SpecError("nothing was observed yet", where=old.shown, why="binding.json is missing", fix=fix)
-    if held == Binding.of(release):
-        raise SpecError(
-            "the store has this release's embeddings already",
-            where=old.shown,
-            why=f"both have encoder {held.encoder[:12]} and the same preprocessing",
-            fix="judge it again with `assay reaudit`: no image is fetched",
-        )
-    return held
-
-
-def _pair(old: Store, held: Binding, decider: Decider) -> Pair:
-    return Pair(
-        store_id=old.id,
-        old_encoder=held.encoder,
-        new_encoder=decider.release.manifest.encoder.digest,
-        release=decider.release.id,
-        policies=tuple(policy.name for policy in decider.policies),
-    )
-
-
-def _heir(old: Store, spec: MigrateSpec, pair: Pair) -> Store | None:
-    """The new store, or the place where it may come; None for a dry run without one.
-
-    Raises:
-        SpecError: it lies in the old one or among the images, or something else is there.
-        StoreVersionError: it came of another pair.
-    """
-    if spec.new_store is None:
-        if spec.dry_run:
-            return None
+    pair = pair_of(old, decider)
+    if spec.new_store is None and not spec.dry_run:
         fix = "name one, or add --dry-run"
         raise SpecError("where is the new store to be?", where="NEW_STORE", why="it is not named", fix=fix)
-    new = Store.attach(old.storage, spec.new_store)
-    _refuse_inside(old, new)
-    record = read_record(new)
-    if record is None:
-        _refuse_taken(new)
-    elif record.pair != pair:
-        differing = [name for name in Pair.model_fields if getattr(record.pair, name) != getattr(pair, name)]
-        said = (f"{name}: there {getattr(record.pair, name)}, asked {getattr(pair, name)}" for name in differing)
-        raise StoreVersionError(
-            "the new store came of another migration",
-            where=new.shown,
-            why="; ".join(said),
-            fix="use another new store, or the release and policies it was begun with",
-        )
-    return new
+    new = None if spec.new_store is None else heir_of(old, spec.new_store, pair)
+    with unerased(old):
+        return _Migration(spec, old, new, decider, pair, progress).run()
 
 
-def _refuse_inside(old: Store, new: Store) -> None:
-    roots = [generation.root for generation in generations(old)]
-    inner, outer = _real(new.uri), [_real(old.uri), *(_real(root) for root in roots if root)]
-    within = next((one for one in outer if relative_uri(inner, one) != inner or inner == one), None)
-    if within is None and relative_uri(outer[0], inner) != outer[0]:
-        within = inner
-    if within is not None:
-        raise SpecError(
-            "the new store lies in the wrong place",
-            where=new.shown,
-            why=f"one store would lie in another, or among the images: {within}",
-            fix="put it beside them",
-        )
-
-
-def _real(uri: str) -> str:
-    """A uri with the links in its path followed."""
-    place = parse_uri(uri)
-    return uri if place.is_s3 else parse_uri(str(Path(place.key).resolve())).uri
-
-
-def _refuse_taken(new: Store) -> None:
-    """Refuse a place where anything else is than what a migration that was cut off at once leaves."""
-    if new.id:
-        empty = read_binding(new) is None and not generations(new) and not len(new.observations.table())
-        what = "" if empty else "another store is there"
-    else:
-        other = (file.name for file in new.storage.list(new.uri) if not file.name.startswith("probe-"))
-        found = next(other, None)
-        what = "" if found is None else f"it is not empty: {found}"
-    if what:
-        fix = "name a place where nothing is"
-        raise SpecError("the new store cannot be made here", where=new.shown, why=what, fix=fix)
-
-
+@dataclass
 class _Migration:
     """One migration under way; `new` is None for a dry run without a place."""
 
-    def __init__(
-        self, spec: MigrateSpec, old: Store, new: Store | None, decider: Decider, held: Binding, progress: Progress
-    ) -> None:
-        self.spec, self.old, self.new, self.decider, self.progress = spec, old, new, decider, progress
-        self.pair = _pair(old, held, decider)
-        self.record: MigrationRecord
-        self.map: EmbeddingMap
-        self.notes: list[str] = []
+    spec: MigrateSpec
+    old: Store
+    new: Store | None
+    decider: Decider
+    pair: Pair
+    progress: Progress
+    record: MigrationRecord = field(init=False)
+    map: EmbeddingMap = field(init=False)
+    notes: list[str] = field(default_factory=list)
 
     def run(self) -> MigrateFacts:
         """Measure, or read what was measured; then write, if nothing speaks against it."""
@@ -296,6 +206,16 @@ class _Migration:
     def _next(self) -> str:
         sources = [one.source for one in generations(self.old) if one.shards and one.source != HIDDEN]
         refused = bool(self.record.measured.why_not)
-        words = ["assay", "backfill", sources[-1] if sources else "SOURCE"]
+        words = ["assay", "backfill", sources[-1] if sources else "SOURCE", *_listed_with(self.old)]
         words += ["--store", self.spec.new_store or "NEW_STORE", "--release", self.spec.release]
         return shlex.join([*words, *([] if refused else ["--retry-faults"])])
+
+
+def _listed_with(store: Store) -> Iterator[str]:
+    """The flags that the latest run listed its source with: with others, other images would be planned."""
+    spec = (store.run() or {}).get("spec") or {}
+    if spec.get("packed"):
+        yield "--packed"
+    for name in ("include", "exclude", "image_columns"):
+        for value in spec.get(name) or ():
+            yield from (f"--{name.replace('_', '-')}", str(value))

@@ -1,11 +1,11 @@
 """How far decisions made on mapped embeddings can be trusted: measured on images whose real embeddings are known.
 
-Knows decisions under a release's policies, which images are *clear*, and what can be said of them with confidence. Does
-not know maps, images or stores.
+Knows what can be said of decisions with confidence, and how it is chosen which images are clear. Does not know
+thresholds (`decider.py`), maps, images or stores.
 
-An image is clear when every label's mapped score is farther from every threshold than the label's *band*, in log odds.
-Bands are multiples of the label's own error (0.9 of the images are off by less). What must hold of every policy, with
-95 % confidence, over the images that the sample stands for:
+An image is clear when every label's mapped score is farther from every threshold than the label's *band*. Bands are
+multiples of the label's own error (0.9 of the images are off by less). What must hold of every policy, with 95 %
+confidence, over the images that the sample stands for:
 
 - agreement: of clear images, the share whose action is what their real embedding would have;
 - kept: of images that the release really flags (review or block), the share that is not lost: they are clear with the
@@ -17,29 +17,20 @@ The multiple is chosen on the images the map was learnt from (each through a map
 confidence than asked for; then it is tested once on images that nothing was learnt from. So the bounds told hold.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from assay.jobs.decider import ClearRule, Decider, log_odds
 from assay.platform.confidence import effective_size, lower_bound
-from assay.platform.policy import Policy
-from assay.platform.promise import LabelPoints
-from assay.platform.release import Release
-from assay.platform.scoring import Scorer
 
 MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Of a label's error: the bands tried."""
 ERROR_QUANTILE = 0.9
 CHOICE_CONFIDENCE = 0.99
 """Of the choice, so that the test, on other images, is likely to be passed."""
-LOG_ODDS_OF = (1e-9, 1 - 1e-7)
-"""Scores beyond count as these."""
-
-Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -88,22 +79,6 @@ class PolicyAgreement(BaseModel):
         return self.agreement.low >= promise.agreement and self.kept.low >= promise.flagged and right
 
 
-class ClearRule(BaseModel):
-    """Which images are clear."""
-
-    model_config = ConfigDict(frozen=True)
-
-    multiple: float
-    bands: dict[str, float]
-    """By label, in log odds; only labels that a policy has a threshold for."""
-    passes_only: bool
-    """Whether an image that any policy flags is never clear."""
-
-
-ALL_CLEAR = ClearRule(multiple=0.0, bands={}, passes_only=False)
-"""Every image, however near a threshold."""
-
-
 class Agreement(BaseModel):
     """What was measured under one rule."""
 
@@ -140,70 +115,6 @@ def _shortfall(one: PolicyAgreement, promise: Promise) -> str:
         if share.low < wanted
     ]
     return f"{one.policy}: {', '.join(said)}"
-
-
-@dataclass(frozen=True)
-class Decider:
-    """A release's scores, and what some of its policies decide by them."""
-
-    release: Release
-    policies: tuple[Policy, ...]
-    points: tuple[dict[str, LabelPoints], ...]
-
-    @classmethod
-    def of(cls, release: Release, policies: Sequence[str]) -> "Decider":
-        """For policies of a release, by name.
-
-        Raises:
-            PolicyError: it has no such policy.
-        """
-        found = tuple(release.policy(name) for name in policies)
-        points = release.operating_points()
-        return cls(release, found, tuple(dict(points.of(one.name)) for one in found))
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        """The release's scorer."""
-        return self.release.scorer()
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Every label that is scored."""
-        return self.scorer.labels
-
-    def actions(self, scores: Floats) -> Ranks:
-        """The rank of each policy's action for images' scores[images, labels]: uint8[policies, images]."""
-        ranks = [
-            policy.decide(scores, self.labels, points).max(axis=1, initial=0)
-            for policy, points in zip(self.policies, self.points, strict=True)
-        ]
-        return np.stack(ranks)
-
-    @cached_property
-    def edges(self) -> dict[str, Doubles]:
-        """The thresholds of all policies, in log odds, of each label that has some."""
-        both = [
-            policy.thresholds(self.labels, points) for policy, points in zip(self.policies, self.points, strict=True)
-        ]
-        all_edges = np.stack([edges for pair in both for edges in pair])  # [2 * policies, labels]
-        columns = [np.unique(column[np.isfinite(column)]) for column in all_edges.T]
-        return {label: log_odds(column) for label, column in zip(self.labels, columns, strict=True) if len(column)}
-
-    def is_clear(self, scores: Floats, rule: ClearRule) -> Bools:
-        """Which images, by their scores[images, labels], are clear: bool[images]. A score that is no number is not."""
-        clear = np.ones(len(scores), np.bool_)
-        odds = log_odds(scores)
-        for label, band in rule.bands.items():
-            distance = np.abs(odds[:, self.labels.index(label), None] - self.edges[label]).min(axis=1)
-            clear &= distance > band
-        return clear & ~self.actions(scores).any(axis=0) if rule.passes_only else clear
-
-
-def log_odds(scores: npt.NDArray[np.floating]) -> Doubles:
-    """Log odds of scores in 0 to 1: there, a label's error is much the same everywhere."""
-    inside = np.clip(scores.astype(np.float64), *LOG_ODDS_OF)
-    found: Doubles = np.log(inside) - np.log1p(-inside)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from assay.jobs.decider import ALL_CLEAR, Decider
 from assay.jobs.image_embedder import ImageEmbedder
 from assay.jobs.judged import find_judged
-from assay.jobs.migration_agreement import (
-    ALL_CLEAR,
-    Agreement,
-    Cases,
-    Decider,
-    Promise,
-    choose_rule,
-    label_errors,
-    measure,
-)
+from assay.jobs.migration_agreement import Agreement, Cases, Promise, choose_rule, label_errors, measure
 from assay.jobs.migration_record import MapFacts, Measured
-from assay.jobs.migration_sample import DrawSpec, Twins, sample_pairs
+from assay.jobs.migration_sample import DrawSpec, SampledFacts, Twins, sample_pairs
 from assay.jobs.store import Store
 from assay.platform.embedding_map import EmbeddingMap, Fit, fit_map
 from assay.platform.images import Budget
@@ -87,8 +79,7 @@ def measure_migration(store: Store, decider: Decider, spec: MeasureSpec, tell: T
         cosines=(fit.map.apply(old).astype(np.float64) * new).sum(axis=1),
     )
     promise = Promise(agreement=spec.agreement, flagged=spec.flagged, clear=spec.least_clear)
-    measured = Measured(sample=sampled, **_measured(decider, sides, promise))
-    return measured, fit.map
+    return _measured(decider, sides, promise, sampled), fit.map
 
 
 def _cases(decider: Decider, twins: Twins, mapped: Halves) -> Cases:
@@ -101,22 +92,23 @@ def _cases(decider: Decider, twins: Twins, mapped: Halves) -> Cases:
     )
 
 
-def _measured(decider: Decider, sides: _Sides, promise: Promise) -> dict[str, object]:
+def _measured(decider: Decider, sides: _Sides, promise: Promise, sampled: SampledFacts) -> Measured:
     """The rule is chosen on one half, and what is said of it comes from the other."""
     fit, tested = sides.fit, sides.tested
     rule = choose_rule(decider, sides.learnt, promise)
     clear = None if rule is None else measure(decider, tested, rule, promise.confidence)
     every = measure(decider, tested, ALL_CLEAR, promise.confidence)
     cosine, low = float(sides.cosines.mean()), float(np.quantile(sides.cosines, 0.05))
-    return {
-        "map": MapFacts(kind=fit.kind, penalty=fit.penalty, cosine=cosine, cosine_p05=low),
-        "promise": promise,
-        "every": every,
-        "rule": rule,
-        "clear": clear,
-        "labels": label_errors(decider, tested, rule),
-        "why_not": _why_not(every, clear, promise),
-    }
+    return Measured(
+        sample=sampled,
+        map=MapFacts(kind=fit.kind, penalty=fit.penalty, cosine=cosine, cosine_p05=low),
+        promise=promise,
+        every=every,
+        rule=rule,
+        clear=clear,
+        labels=label_errors(decider, tested, rule),
+        why_not=_why_not(every, clear, promise),
+    )
 
 
 def _why_not(every: Agreement, clear: Agreement | None, promise: Promise) -> str:

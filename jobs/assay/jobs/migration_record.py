@@ -9,7 +9,8 @@ embedding stands on. Knows those two files. Does not know how anything was measu
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from assay.jobs.migration_agreement import Agreement, ClearRule, LabelError, Promise
+from assay.jobs.decider import ClearRule
+from assay.jobs.migration_agreement import Agreement, LabelError, Promise
 from assay.jobs.migration_sample import SampledFacts
 from assay.jobs.store import Store
 from assay.platform.embedding_map import EmbeddingMap, Kind

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assay.jobs.migration_agreement import ClearRule, Decider
+from assay.jobs.decider import ClearRule, Decider
 from assay.platform.embedding_map import EmbeddingMap
 from assay.platform.errors import StorageError
 from assay.platform.faults import OK, FaultKind
