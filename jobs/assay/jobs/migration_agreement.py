@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 from assay.jobs.decider import ClearRule, Decider, log_odds
 from assay.platform.confidence import effective_size, lower_bound
 
-MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0)
 """Of a label's error: the bands tried."""
 ERROR_QUANTILE = 0.9
 CHOICE_CONFIDENCE = 0.99

@@ -27,6 +27,7 @@ from assay.jobs.store import Store
 from assay.platform.errors import BucketError, SpecError
 from assay.platform.faults import OK
 from assay.platform.feeder import Embedded
+from assay.platform.release import Release
 from assay.platform.rows import OBSERVATIONS, ImageRef, are_mapped
 from assay.platform.spec import Spec
 
@@ -50,7 +51,7 @@ class DrawSpec(Spec):
     sample: int = Field(4000, ge=64, description="images to encode again, half to learn from and half to test on")
     seed: int = Field(0, description="another seed draws another sample; the same draws the same")
     duplicate_cosine: float = Field(
-        0.95,
+        0.98,
         gt=0,
         le=1,
         description="images whose old embeddings are this near are on the same side of the split, and count as one",
@@ -146,7 +147,7 @@ def sample_pairs(
         StorageError, CredentialsError: what fails for every image alike.
     """
     readable = Verdicts.by(store, judged, pc.field("outcome") == OK)
-    sample = draw_sample(readable, judged.thresholds(), spec.sample, spec.seed, lambda _rows: None)
+    sample = draw_sample(readable, _thresholds(judged.release), spec.sample, spec.seed, lambda _rows: None)
     found, mapped_before = _look_up(store, sample, judged.release.manifest.encoder.dim)
     made, seconds = _encode(store, found, embedder, tell)
     missing = Counter(one.fault.kind.value for one in made if one.fault is not None)
@@ -168,6 +169,15 @@ def sample_pairs(
     )
     _refuse_too_few(store, facts, pairs)
     return pairs, facts
+
+
+def _thresholds(release: Release) -> dict[str, dict[str, float]]:
+    """The thresholds of each label, by policy and action: what flags under any policy is drawn more often."""
+    found: dict[str, dict[str, float]] = {}
+    for name in release.manifest.policies:
+        for label, edges in Judged(release, release.policy(name)).thresholds().items():
+            found.setdefault(label, {}).update({f"{name} {action}": edge for action, edge in edges.items()})
+    return found
 
 
 def _look_up(store: Store, sample: Sample, dim: int) -> tuple[list[_Found], int]:
