@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from assay.jobs import migrate_commands
 from assay.jobs.cli import main
 from tests.encoder_doubles import load_doubles
 from tests.migration_stores import ASKED, PICTURES, Migrations
@@ -76,6 +75,6 @@ def test_interrupted_is_exit_4(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(migrate_commands.migrate_job, "migrate", stopped)
+    monkeypatch.setattr("assay.jobs.migrate.migrate", stopped)
     assert main(words(rig, "wide", "--dry-run")) == 4
     assert "the same command goes on" in capsys.readouterr().err

@@ -109,8 +109,13 @@ def refuse_forgotten_since(old: Store, new: Store) -> None:
 
 
 def _copy_generation(old: Store, new: Store, generation: Generation) -> None:
-    if new.storage.read(generation_file(new, generation)) is not None:
-        return  # perhaps with less in it: the new store may have been made to forget something, too
+    """Copy one generation, the next one of the new store; one that is there may have less in it: the new store may have
+    been made to forget something, too."""
+    known = generations(new)
+    if generation.number < len(known):
+        if _identity(known[generation.number]) != _identity(generation):
+            raise _planned_by_another(new, generation)
+        return
     for part in generation.parts:
         name = ("manifests", generation.folder, part.name)
         data = old.storage.read(old.path(*name))
@@ -120,12 +125,21 @@ def _copy_generation(old: Store, new: Store, generation: Generation) -> None:
             )
         new.storage.write(new.path(*name), data)
     if not publish(new, generation):
-        raise CommitError(
-            "another driver planned the new store at the same time",
-            where=generation_file(new, generation),
-            why="the generation exists",
-            fix="run the same command again; if it persists, use a new store",
-        )
+        raise _planned_by_another(new, generation)
+
+
+def _identity(generation: Generation) -> tuple[str, int, int]:
+    """What stays the same of a generation, whatever is forgotten."""
+    return generation.created, generation.first_shard, generation.shards
+
+
+def _planned_by_another(new: Store, generation: Generation) -> CommitError:
+    return CommitError(
+        "something else was planned into the new store",
+        where=generation_file(new, generation),
+        why="the generation is not the old store's",
+        fix="remove the new store, and run the same command again",
+    )
 
 
 def carry_over(stores: Stores, record: MigrationRecord, carrier: Carrier, tell: Tell) -> CarriedFacts:
