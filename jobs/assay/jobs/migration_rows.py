@@ -15,7 +15,7 @@ from assay.jobs.decider import ClearRule, Decider
 from assay.platform.embedding_map import EmbeddingMap
 from assay.platform.errors import StorageError
 from assay.platform.faults import OK, FaultKind
-from assay.platform.moderator import embedding_column, embedding_matrix
+from assay.platform.moderator import embedding_column, embeddings_of
 from assay.platform.rows import MAPPED, OBSERVATIONS, are_mapped
 from assay.platform.scoring import over_views
 
@@ -45,7 +45,7 @@ class Carrier:
         views = pc.fill_null(pc.list_value_length(rows["views"]), 0).to_numpy().astype(np.int64)
         self._refuse_odd(rows, np.where(is_ok, views, 0))
         counts = views[is_ok]
-        mapped = self.map.apply(embedding_matrix(rows["embedding"], len(self.map.centre_old)))
+        mapped = self.map.apply(embeddings_of(rows["embedding"], len(self.map.centre_old)))
         scores = over_views(self.decider.scorer.score(mapped).labels, np.cumsum(counts) - counts)[0]
         clear = np.zeros(len(rows), np.bool_)
         clear[is_ok] = self.decider.is_clear(scores, self.rule)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.embedding_lookup import Image, find_rows
+from assay.jobs.embedding_lookup import find_observed, was_mapped
 from assay.jobs.golden_sample import draw_sample, split_groups
 from assay.jobs.image_embedder import ImageEmbedder
 from assay.jobs.judged import Judged, Verdicts
@@ -28,7 +28,7 @@ from assay.platform.errors import BucketError, SpecError
 from assay.platform.faults import OK
 from assay.platform.feeder import Embedded
 from assay.platform.release import Release
-from assay.platform.rows import OBSERVATIONS, ImageRef, are_mapped
+from assay.platform.rows import OBSERVATIONS, ImageRef
 from assay.platform.spec import Spec
 
 LEAST = 16
@@ -182,19 +182,18 @@ def _thresholds(release: Release) -> dict[str, dict[str, float]]:
 
 def _look_up(store: Store, sample: Sample, dim: int) -> tuple[list[_Found], int]:
     """Those drawn whose embeddings an encoder made, in the order of uris; and how many were mapped."""
-    weights: dict[Image, float] = dict(zip(sample.images, sample.weights.tolist(), strict=True))
+    observed = find_observed(store, sample.images, ["size", "views", "embedding", "signals"])
     found: list[_Found] = []
     mapped = 0
-    for rows in find_rows(store, [uri for uri, _ in sample.images], ["size", "views", "embedding", "signals"]):
-        is_mapped = are_mapped(rows["signals"]).to_pylist()
-        for row, was_mapped in zip(rows.drop_columns(["signals"]).to_pylist(), is_mapped, strict=True):
-            weight = weights.get((row["uri"], row["etag"]))
-            if weight is None:
-                continue
-            mapped += was_mapped
-            if not was_mapped:
-                old = np.frombuffer(row["embedding"], "<f2").astype(np.float16, copy=False).reshape(-1, dim)
-                found.append(_Found(ImageRef(row["uri"], row["etag"], row["size"]), row["views"], old, weight))
+    for image, weight in zip(sample.images, sample.weights.tolist(), strict=True):
+        row = observed.get(image)
+        if row is None:
+            continue
+        if was_mapped(row["signals"]):
+            mapped += 1
+            continue
+        old = np.frombuffer(row["embedding"], "<f2").astype(np.float16, copy=False).reshape(-1, dim)
+        found.append(_Found(ImageRef(*image, row["size"]), row["views"], old, weight))
     return sorted(found, key=lambda one: (one.ref.uri, one.ref.etag)), mapped
 
 

@@ -136,7 +136,7 @@ class Moderator:
             )
         rows = np.flatnonzero(is_ok)
         counts = lengths[rows] // row_bytes
-        embeddings = embedding_matrix(observations["embedding"], self.scorer.dim)
+        embeddings = embeddings_of(observations["embedding"], self.scorer.dim)
         if not np.isfinite(embeddings).all():
             raise ReleaseError(
                 "a stored embedding is not a number",
@@ -189,7 +189,7 @@ def embedding_column(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray
     return pa.Array.from_buffers(pa.binary(), len(num_views), buffers)
 
 
-def embedding_matrix(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
+def embeddings_of(column: pa.ChunkedArray, dim: int) -> npt.NDArray[np.float16]:
     """A binary column's bytes as one matrix, viewed, not copied, when the column is in one piece."""
     parts: Sequence[npt.NDArray[np.float16]] = [_chunk_matrix(chunk, dim) for chunk in column.chunks if len(chunk)]
     if len(parts) == 1:
