@@ -3,7 +3,8 @@ without a network.
 """
 
 import datetime
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from assay.platform.golden_rows import GoldenRow, Reviews
 from assay.platform.hash_encoder import HASH_FILE, HashSpec
 from assay.platform.release import Release
 from assay.platform.release_build import ReleaseSpec, build_release
+from tests.encoder_doubles import MARK
 
 LIBRARY = """
 assay_library: 1
@@ -41,10 +43,16 @@ NOISE = 0.15
 """Of each number of an embedding: enough that labels are found often, not always."""
 
 
-def colour_release(folder: Path, *, red: str = "red", blue: str = "blue", dim: int = 64) -> Release:
-    """A release with these prompts for its two labels; another `dim` is another encoder."""
+def colour_release(
+    folder: Path, *, red: str = "red", blue: str = "blue", dim: int = 64, double: Mapping[str, object] | None = None
+) -> Release:
+    """A release with these prompts for its two labels; another `dim` is another encoder, and so is a `double`
+    (`tests/encoder_doubles.py`).
+    """
     (folder / "encoder").mkdir(parents=True)
     (folder / "encoder" / HASH_FILE).write_text(HashSpec(dim=dim).model_dump_json())
+    if double is not None:
+        (folder / "encoder" / MARK).write_text(json.dumps(double))
     (folder / "library.txt").write_text(LIBRARY.replace("RED", red).replace("BLUE", blue))
     (folder / "policy.txt").write_text(POLICY)
     (folder / "firm.txt").write_text(FIRM)

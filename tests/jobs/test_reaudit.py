@@ -169,7 +169,8 @@ def test_another_encoder_is_refused_and_priced(place: Path, tmp_path: Path, monk
     strange = reworded(tmp_path, "strange", lambda text: text, f"local-dir:{tmp_path / 'encoder'}")
     with pytest.raises(StoreVersionError, match="another encoder, dim") as caught:
         again(place, strange, monkeypatch)
-    assert "42 images would have to be fetched and encoded again" in caught.value.why
+    assert "42 images would have to be fetched and encoded again: " in caught.value.why
+    assert "42 requests, 0.0 hours at the last backfill's rate" in caught.value.why
     assert "assay migrate" in caught.value.fix
 
 

@@ -19,7 +19,7 @@ from assay.platform.errors import AssayError
 EXIT_CODES = {
     0: "done",
     2: "usage or spec: nothing was started",
-    3: "finished, but more faults than --max-fault-rate, worse than --against, or over a --budget",
+    3: "finished, but more faults than --max-fault-rate, worse than --against, over a --budget, or refused",
     4: "interrupted; the same command resumes",
     5: "job error: credentials, storage or cluster",
 }
@@ -71,7 +71,10 @@ app.command(
     "assay.jobs.evaluate_commands:evaluate",
     help="Measure a release on a golden set; with --against, exit 3 when it is worse than another.",
 )
-
+app.command(
+    "assay.jobs.migrate_commands:migrate",
+    help="Make a store for another encoder of one that is there: map what is certain, encode the rest.",
+)
 app.command(
     "assay.jobs.diff_commands:diff",
     help="Say what another release decides otherwise over a whole store; exit 3 when it is over a budget.",

@@ -131,21 +131,29 @@ class Committer:
         return files
 
     def _check_files(self, receipts: list[Receipt]) -> None:
-        """A transaction that names a missing file ruins the table, so look first."""
         told = {
             f"{table}/{file.path}": (receipt.shard, file.size)
             for receipt in receipts
             for table, file in (("observations", receipt.observed), ("verdicts", receipt.judged))
             if file is not None
         }
-        for (where, (shard, size)), found in zip(told.items(), self.sizes_of(list(told)), strict=True):
-            if found != size:
-                raise ConservationError(
-                    "a written file is missing or has another size",
-                    where=where,
-                    why=f"the receipt of shard {shard} says {size} bytes",
-                    fix="run the same command again; if it persists, the store loses writes",
-                )
+        check_written(told, self.sizes_of)
+
+
+def check_written(told: Mapping[str, tuple[int, int]], sizes_of: FileSizes) -> None:
+    """A transaction that names a missing file ruins the table, so look first. `told`: shard and size of each name.
+
+    Raises:
+        ConservationError: one is not there, or not of this size.
+    """
+    for (where, (shard, size)), found in zip(told.items(), sizes_of(list(told)), strict=True):
+        if found != size:
+            raise ConservationError(
+                "a written file is missing or has another size",
+                where=where,
+                why=f"the receipt of shard {shard} says {size} bytes",
+                fix="run the same command again; if it persists, the store loses writes",
+            )
 
 
 def _agreement(planned: Work | None, receipt: Receipt) -> Iterator[tuple[str, object, object]]:

@@ -18,6 +18,7 @@ from assay.jobs.store import Store
 from assay.platform.errors import StorageError
 from assay.platform.faults import OK
 from assay.platform.other_clients import arrow_place, outlast
+from assay.platform.rows import MAPPED
 
 READERS = 8
 """Files read at once: on a bucket they wait for answers, not for a processor."""
@@ -26,13 +27,20 @@ Image = tuple[str, str]
 """uri and etag; an etag of "" is any version, of which the one observed last is taken."""
 
 
-def find_embeddings(store: Store, images: Sequence[Image]) -> dict[Image, bytes]:
+def find_embeddings(store: Store, images: Sequence[Image], *, mapped: bool = True) -> dict[Image, bytes]:
     """The embedding, float16[views, dim] as bytes, of those of `images` that the store has observed without a fault.
+    Without `mapped`, those are left out that `assay migrate` made of another encoder's.
 
     Raises:
         StorageError: committed rows cannot be read.
     """
-    return {image: row["embedding"] for image, row in find_observed(store, images, ["embedding"]).items()}
+    found = find_observed(store, images, ["embedding", "signals"])
+    return {image: row["embedding"] for image, row in found.items() if mapped or not was_mapped(row["signals"])}
+
+
+def was_mapped(signals: Sequence[tuple[str, float]] | None) -> bool:
+    """Whether an observation with these signals was mapped, not made."""
+    return any(name == MAPPED for name, _ in signals or ())
 
 
 def find_observed(store: Store, images: Sequence[Image], columns: Sequence[str]) -> dict[Image, dict[str, Any]]:

@@ -168,6 +168,34 @@ def forgotten_uris(store: Store, name: str) -> frozenset[bytes]:
     return frozenset(_digests(store, f"{name}.parquet", "uri"))
 
 
+def hand_down(store: Store, heir: Store) -> None:
+    """Let another store, which is to hold the same images, know what this one forgot: key, digests and audit lines.
+
+    Raises:
+        CommitError: the other one has a key of its own, so that neither could read what both forgot.
+        StorageError: a list of what was forgotten is gone.
+    """
+    for name in ("key", *(name for name in _names(store) if name != "key")):
+        data = store.storage.read(_place(store, name))
+        if data is None and name == "key":
+            continue  # nothing was ever forgotten, or shown in a report
+        if data is None:
+            raise _missing(store, name)
+        heir.storage.write(_place(heir, name), data, if_absent=True)
+        if heir.storage.read(_place(heir, name)) != data:
+            raise CommitError(
+                "the two stores remember differently what they forgot",
+                where=_place(heir, name),
+                why="it is not what the other store has",
+                fix="use a new store",
+            )
+
+
+def has_forgotten_more(store: Store, heir: Store) -> bool:
+    """Whether a store was made to forget something since it handed down what it forgot before."""
+    return not _erased_so_far(store) <= _erased_so_far(heir)
+
+
 def intent_of(store: Store) -> Intent | None:
     """The erasure under way, or cut off; None when there is none."""
     data = store.storage.read(store.path(*INTENT))
@@ -234,13 +262,17 @@ def _names(store: Store) -> list[str]:
 def _digests(store: Store, name: str, column: str) -> Iterator[bytes]:
     data = store.storage.read(_place(store, name))
     if data is None:
-        raise StorageError(
-            "a list of what was forgotten is missing",
-            where=_place(store, name),
-            why="not there",
-            fix="restore it from a backup: without it what was forgotten could come back",
-        )
+        raise _missing(store, name)
     yield from pq.read_table(pa.BufferReader(data), columns=[column])[column].to_pylist()
+
+
+def _missing(store: Store, name: str) -> StorageError:
+    return StorageError(
+        "a list of what was forgotten is missing",
+        where=_place(store, name),
+        why="not there",
+        fix="restore it from a backup: without it what was forgotten could come back",
+    )
 
 
 def _place(store: Store, name: str) -> str:

@@ -4,9 +4,7 @@ Knows where an embedding may come from, and when one may not be used. Does not k
 have thousands of images, not billions.
 """
 
-import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,21 +14,14 @@ import numpy.typing as npt
 from assay.jobs.binding import Binding, check_binding
 from assay.jobs.embedding_lookup import find_embeddings
 from assay.jobs.forgotten import unerased
+from assay.jobs.image_embedder import ImageEmbedder
 from assay.jobs.store import Store
 from assay.platform.errors import GoldenError
-from assay.platform.faults import OK, Fault
-from assay.platform.feeder import FeederSpec, embed_images
-from assay.platform.fetch import refuse_blanket_denial
 from assay.platform.golden import GoldenSet
-from assay.platform.guard import Guard
-from assay.platform.images import Budget
-from assay.platform.packs import PackReader
 from assay.platform.release import Release
 from assay.platform.rows import ImageRef
 from assay.platform.storage import Storage
 
-FETCHED_AHEAD = 32
-"""Images fetched before they are decoded: their bytes are in memory."""
 UNIT = 0.01
 """How far the length of an embedding may be from 1; rounding to float16 moves it by less than 0.001."""
 MAX_NAMED = 10
@@ -99,12 +90,13 @@ def embed_golden(
     reasons: dict[int, str] = {}
     if left:
         refs = [ImageRef(*images[row], 0) for row in left]
-        made = _Maker(storage, release).embed(refs, lambda done: progress(len(golden) - len(left) + done, len(golden)))
+        embedder = ImageEmbedder(storage, release)
+        made = embedder.embed(refs, lambda done: progress(len(golden) - len(left) + done, len(golden)))
         for row, one in zip(left, made, strict=True):
-            if isinstance(one, Fault):
-                reasons[row] = f"{one.kind.value} {one.detail}".strip()
+            if one.fault is None:
+                found[row] = one.embeddings
             else:
-                found[row] = one
+                reasons[row] = f"{one.fault.kind.value} {one.fault.detail}".strip()
     return _joined(found, reasons, golden.uris, release.manifest.encoder.dim)
 
 
@@ -162,47 +154,7 @@ def _observed(
     encoder = release.manifest.encoder
     check_binding(store, Binding.of(release))
     with unerased(store):
-        cells = find_embeddings(store, [image for row, image in enumerate(images) if row not in known])
+        # What was mapped from another encoder's embeddings says nothing of how good this one is.
+        cells = find_embeddings(store, [one for row, one in enumerate(images) if row not in known], mapped=False)
     rows = ((row, image) for row, image in enumerate(images) if row not in known and image in cells)
     return {row: _matrix(cells[image], image[0], encoder.dim) for row, image in rows}
-
-
-class _Maker:
-    """Fetches, decodes and encodes images here, as a backfill does."""
-
-    def __init__(self, storage: Storage, release: Release) -> None:
-        self.release = release
-        self.packs = PackReader(storage, Budget().max_bytes)
-        self.decoders = os.cpu_count() or 1
-
-    def embed(self, refs: Sequence[ImageRef], tell: Callable[[int], None]) -> list[npt.NDArray[np.float16] | Fault]:
-        """Each image's embedding, or why there is none, in order.
-
-        Raises:
-            BucketError, StorageError: all of many images are forbidden, or unreachable.
-        """
-        made: list[npt.NDArray[np.float16] | Fault | None] = [None] * len(refs)
-        fetched: list[int] = []
-        encoder, spec = self.release.encoder(), FeederSpec(decoders=self.decoders)
-        with Guard(self.release.preprocess, Budget(), self.decoders) as guard:
-            contents = self._fetch(refs, made, fetched)
-            for count, image in enumerate(embed_images(contents, guard.decode, encoder, spec)):
-                made[fetched[count]] = image.embeddings if image.fault is None else image.fault
-                tell(fetched[count] + 1)
-        outcomes = [one.kind.value if isinstance(one, Fault) else OK for one in made]
-        refuse_blanket_denial(outcomes, where=refs[0].uri)
-        return [one for one in made if one is not None]
-
-    def _fetch(
-        self, refs: Sequence[ImageRef], made: list[npt.NDArray[np.float16] | Fault | None], fetched: list[int]
-    ) -> Iterator[bytes]:
-        """The bytes of those that can be had; `fetched` takes their places, and `made` the faults of the others."""
-        with ThreadPoolExecutor(FETCHED_AHEAD, thread_name_prefix="golden") as pool:
-            for start in range(0, len(refs), FETCHED_AHEAD):
-                some = refs[start : start + FETCHED_AHEAD]
-                for place, content in enumerate(pool.map(self.packs.fetch, some), start):
-                    if isinstance(content, Fault):
-                        made[place] = content
-                    else:
-                        fetched.append(place)
-                        yield content

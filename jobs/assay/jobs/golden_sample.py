@@ -100,8 +100,9 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
         judged = find_judged(store, spec.release, spec.policy)
         labels = _labels(judged, spec.labels)
         readable = Verdicts.by(store, judged, pc.field("outcome") == OK)
-        sample = _draw(readable, {label: judged.thresholds()[label] for label in labels}, spec, tell)
-        groups = _groups(store, judged.release, sample.images, spec.duplicate_cosine)
+        thresholds = {label: judged.thresholds()[label] for label in labels}
+        sample = draw_sample(readable, thresholds, spec.images, spec.seed, tell)
+        groups = group_images(store, judged.release, sample.images, spec.duplicate_cosine)
         splits = split_groups(groups, spec.test_share, spec.seed)
         golden = GoldenSet.of(_reviews(sample, splits, labels))
         content = bytes_of(golden.table)
@@ -136,21 +137,30 @@ def _labels(judged: Judged, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(wanted))) or tuple(known)
 
 
-def _draw(verdicts: Verdicts, thresholds: Mapping[str, Mapping[str, float]], spec: SampleSpec, tell: Tell) -> Sample:
-    """Two passes: how scores are spread, then who is drawn. `thresholds`: of each label, by action."""
+def draw_sample(
+    verdicts: Verdicts, thresholds: Mapping[str, Mapping[str, float]], images: int, seed: int, tell: Tell
+) -> Sample:
+    """So many images, in two passes: how scores are spread, then who is drawn. `thresholds`: of each label, by action.
+
+    Raises:
+        SpecError: there are no verdicts.
+        StorageError: committed rows cannot be read.
+    """
     histograms = {label: np.zeros(CODES, np.int64) for label in thresholds}
-    images = read = 0
+    population = read = 0
     for batch, scored in _scored(verdicts, ["scores"]):
-        images += batch.num_rows
+        population += batch.num_rows
         for label, (_, codes) in scored.items():
             if label in histograms:
                 histograms[label] += np.bincount(codes, minlength=CODES)
         tell(read := read + batch.num_rows)
-    if not images:
+    if not population:
         fix = "look at `assay report`: every image has a fault"
-        raise SpecError("there is nothing to draw from", where=spec.store, why="no readable image was judged", fix=fix)
+        raise SpecError(
+            "there is nothing to draw from", where=verdicts.store, why="no readable image was judged", fix=fix
+        )
     edges = {label: tuple(both.values()) for label, both in thresholds.items()}
-    bands, sample = ScoreBands.of(histograms, edges, images), PrioritySample(spec.images, spec.seed)
+    bands, sample = ScoreBands.of(histograms, edges, population), PrioritySample(images, seed)
     for batch, scored in _scored(verdicts, ["uri", "etag", "scores"]):
         shares = np.full(batch.num_rows, bands.everywhere)
         for label, (rows, codes) in scored.items():
@@ -173,7 +183,7 @@ def _scored(verdicts: Verdicts, columns: list[str]) -> Iterator[tuple[pa.RecordB
         yield batch, {name: (entries.rows[which], codes[which]) for name, which in mine}
 
 
-def _groups(store: Store, release: Release, images: Sequence[Image], cosine: float) -> npt.NDArray[np.int64]:
+def group_images(store: Store, release: Release, images: Sequence[Image], cosine: float) -> npt.NDArray[np.int64]:
     """Near-duplicates by the first view of each image, which is the whole picture."""
     found, dim = find_embeddings(store, images), release.manifest.encoder.dim
     first = np.zeros((len(images), dim), np.float16)

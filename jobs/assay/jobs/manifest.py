@@ -225,17 +225,22 @@ def _touches(facts: pq.FileMetaData, group: int, shards: ShardRanges | None, uri
 
 def read_shards(store: Store, generation: Generation, wanted: Iterable[int]) -> Iterator[Shard]:
     """The wanted shards of a generation, in order; row groups without any are not read."""
+    for number, rows in read_shard_rows(store, generation, wanted):
+        columns = (rows["uri"].to_pylist(), rows["etag"].to_pylist(), rows["size"].to_pylist())
+        yield Shard(number, tuple(ImageRef(*one) for one in zip(*columns, strict=True)))
+
+
+def read_shard_rows(store: Store, generation: Generation, wanted: Iterable[int]) -> Iterator[tuple[int, pa.Table]]:
+    """The same as tables (schema `MANIFEST`), each with its shard's number."""
     mine = ShardRanges.of_numbers(range(generation.first_shard, generation.next_shard)) & wanted
     if not mine:
         return
     for rows in read_rows(store, generation, mine):
-        yield from _shards_of(rows.filter(pa.array(mine.has_each(rows["shard"].to_numpy()))))
+        yield from _by_shard(rows.filter(pa.array(mine.has_each(rows["shard"].to_numpy()))))
 
 
-def _shards_of(rows: pa.Table) -> Iterator[Shard]:
+def _by_shard(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     numbers = rows["shard"].to_numpy()
     starts = [0, *(int(at) for at in (numbers[1:] != numbers[:-1]).nonzero()[0] + 1), len(numbers)]
     for start, stop in itertools.pairwise(starts) if len(numbers) else ():
-        piece = rows.slice(start, stop - start)
-        columns = (piece["uri"].to_pylist(), piece["etag"].to_pylist(), piece["size"].to_pylist())
-        yield Shard(int(numbers[start]), tuple(ImageRef(*one) for one in zip(*columns, strict=True)))
+        yield int(numbers[start]), rows.slice(start, stop - start)

@@ -25,6 +25,7 @@ from assay.jobs.judge_stage import JudgeSpec, JudgeStage
 from assay.jobs.judged import find_release
 from assay.jobs.pipeline import Flow
 from assay.jobs.pools import Cluster, ClusterSpec, size_judges
+from assay.jobs.reencode_price import price_of_reencoding
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import Run
 from assay.jobs.shard_ranges import ShardRanges
@@ -216,12 +217,16 @@ def _refuse_other_encoder(store: Store, wanted: Binding) -> None:
     held = read_binding(store)
     if held is None or held == wanted:
         return
-    rows = store.observations.table().num_rows()
-    shown = shlex.quote(store.shown)
+    price, last = price_of_reencoding(store), store.run() or {}
+    if last.get("fetched") and last.get("images_per_second"):
+        price = price.at(float(last["images_per_second"]))
+    hours = "" if price.hours is None else f", {price.hours:,.1f} hours at the last backfill's rate"
     raise StoreVersionError(
         "a re-audit needs the encoder that made the embeddings, and this release has another "
         + ", ".join(held.differing(wanted)),
         where=store.shown,
-        why=f"{held.told(wanted)}; its {rows:,} images would have to be fetched and encoded again",
-        fix=f"use a release with the store's encoder; `assay migrate {shown} NEWSTORE --dry-run …` prices a move",
+        why=f"{held.told(wanted)}; {price.images:,} images would have to be fetched and encoded again: "
+        f"{price.bytes:,} bytes, {price.requests:,} requests{hours}",
+        fix=f"use a release with the store's encoder, or see how much of it `assay migrate "
+        f"{shlex.quote(store.shown)} NEWSTORE --release … --dry-run` can spare",
     )

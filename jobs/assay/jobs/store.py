@@ -89,6 +89,12 @@ class Store:
         place = parse_uri(self.uri)
         return self.uri if place.is_s3 else place.key
 
+    @property
+    def id(self) -> str:
+        """The store's own id, wherever it lies; empty while there is no store."""
+        data = self.storage.read(self.path("store.json"))
+        return "" if data is None else _StoreFacts.model_validate_json(data).store_id
+
     @classmethod
     def open(cls, storage: Storage, uri: str) -> "Store":
         """The store at `uri`, which must exist.

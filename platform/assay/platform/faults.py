@@ -1,7 +1,7 @@
 """Why one image has no verdict of its own: the typed faults, in one table.
 
 Knows which faults exist, whether trying again can help, and what to tell people. Does not know how they are found
-(`images.py` and `guard.py` for content, `fetch.py` for fetching).
+(`images.py` and `guard.py` for content, `fetch.py` for fetching; `STALE` is no image's own fault).
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ class FaultKind(StrEnum):
     CHANGED = "CHANGED"
     FORBIDDEN = "FORBIDDEN"
     UNREACHABLE = "UNREACHABLE"
+    STALE = "STALE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ FAULTS: dict[FaultKind, FaultFacts] = {
         True, "the store refuses this one object", "grant read access, then --retry-faults"
     ),
     FaultKind.UNREACHABLE: FaultFacts(True, "the store kept failing for this object", "run again with --retry-faults"),
+    FaultKind.STALE: FaultFacts(
+        True,
+        "observed by an older encoder only, to be encoded again (`assay migrate`)",
+        "run again with --retry-faults",
+    ),
 }
 """Every kind of fault, with its facts. The README's table is tested against this one."""
 

@@ -111,7 +111,7 @@ class Moderator:
                 why=f"{num_views.sum()} views in rows, {len(batch.pixels)} in pixels",
             )
         embeddings = self.encoder.encode_images(batch.pixels).astype(_HALF, copy=False)
-        column = _binary(embeddings, num_views)
+        column = embedding_column(embeddings, num_views)
         position = OBSERVATIONS.get_field_index("embedding")
         observations = batch.rows.add_column(position, OBSERVATIONS.field(position), column).cast(OBSERVATIONS)
         _conserve("observe", batch.rows.num_rows, observations.num_rows)
@@ -242,7 +242,7 @@ def _greatest(scores: Scores, seen: _Seen) -> Scores:
     return scores if len(scores) == len(seen.rows) else np.maximum.reduceat(scores, seen.starts, axis=0)
 
 
-def _binary(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:
+def embedding_column(embeddings: npt.NDArray[np.float16], num_views: npt.NDArray[np.int64]) -> pa.Array:
     """One binary value per row: its views' embeddings, end to end. No row is copied on its own."""
     ends = np.cumsum(num_views) * embeddings.shape[1] * _HALF.itemsize
     offsets = np.append(0, ends)

@@ -1,12 +1,13 @@
 """The rows Assay writes and the Arrow schemas they have. Knows columns; knows nothing of files, Ray or models.
 
 Identity of an image is (uri, etag). `shard` is a number that never shifts: shards of later manifest generations go on
-counting. Columns that no code fills yet (`text`, `signals`) are there so that stores need no rewrite when they come.
+counting. A column that no code fills yet (`text`) is there so that stores need no rewrite when it comes.
 """
 
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SCHEMA_VERSION = 1
 """Version of the store's tables. A store with a greater number was written by a newer Assay and is refused."""
@@ -63,6 +64,16 @@ OBSERVATIONS = pa.schema(
     ]
 )
 """What was seen. Depends on the encoder only, never on a library or a policy."""
+
+MAPPED = "mapped_agreement"
+"""The signal of an observation that the encoder never made: `assay migrate` mapped it from another encoder's. Its value
+is the share of decisions that are the same as on real embeddings, at least."""
+
+
+def are_mapped(signals: pa.ChunkedArray | pa.MapArray) -> pa.ChunkedArray | pa.Array:
+    """Which of a column of signals have `MAPPED`; bool, never null."""
+    return pc.is_valid(pc.map_lookup(signals, MAPPED, "first"))
+
 
 FINDING = pa.struct(
     [
