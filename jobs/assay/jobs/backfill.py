@@ -26,7 +26,7 @@ from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.stages import LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
-from assay.jobs.watcher import Watcher
+from assay.jobs.watcher import Unwatched, Watcher
 from assay.jobs.work import Work
 from assay.platform.errors import Interrupted
 from assay.platform.images import Budget
@@ -51,7 +51,9 @@ class BackfillSpec(PlanSpec, PlacesSpec):
     cluster: ClusterSpec = Field(ClusterSpec(), description="where it runs")
 
 
-def backfill(spec: BackfillSpec, watcher: Watcher, stop: threading.Event, command: str = "") -> BackfillFacts:
+def backfill(
+    spec: BackfillSpec, watcher: Watcher | None = None, stop: threading.Event | None = None, command: str = ""
+) -> BackfillFacts:
     """Run one backfill to its end, or until `stop` is set.
 
     Raises:
@@ -59,6 +61,7 @@ def backfill(spec: BackfillSpec, watcher: Watcher, stop: threading.Event, comman
         Interrupted: `stop` was set; what was received is committed.
         AssayError: the job cannot go on; what is committed stays.
     """
+    watcher, stop = watcher or Unwatched(), stop or threading.Event()
     store = Store.attach(Storage(spec.storage), spec.store)
     with in_a_hurry_after(stop, store.storage):
         return _run(store, spec, watcher, stop, command)

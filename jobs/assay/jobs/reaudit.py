@@ -31,7 +31,7 @@ from assay.jobs.run import Run
 from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.spans import SPAN, Sources, read_spans
 from assay.jobs.store import Store, StoreSpec, new_run
-from assay.jobs.watcher import Watcher
+from assay.jobs.watcher import Unwatched, Watcher
 from assay.jobs.work import Work
 from assay.platform.errors import Interrupted, SpecError, StoreVersionError
 from assay.platform.storage import Storage
@@ -79,7 +79,9 @@ class ReauditFacts(BaseModel):
     state: str
 
 
-def reaudit(spec: ReauditSpec, watcher: Watcher, stop: threading.Event, command: str = "") -> ReauditFacts:
+def reaudit(
+    spec: ReauditSpec, watcher: Watcher | None = None, stop: threading.Event | None = None, command: str = ""
+) -> ReauditFacts:
     """Judge all observations of a store under a release and a policy, to the end or until `stop` is set.
 
     Raises:
@@ -88,6 +90,7 @@ def reaudit(spec: ReauditSpec, watcher: Watcher, stop: threading.Event, command:
         Interrupted: `stop` was set; what was received is committed.
         AssayError: the job cannot go on; what is committed stays.
     """
+    watcher, stop = watcher or Unwatched(), stop or threading.Event()
     store = Store.open(Storage(spec.storage), spec.store)
     with in_a_hurry_after(stop, store.storage):
         audit = _Audit.prepare(store, spec, watcher)

@@ -12,6 +12,28 @@ from assay.jobs.work import Receipt
 from assay.platform.release import Release
 
 
+class Unwatched:
+    """Nobody is told: for notebooks, and pipelines that look at the facts when all is done."""
+
+    def listed(self, images: int, size: int) -> None:
+        """Nothing."""
+
+    def planned(self, facts: PlanFacts | None, backlog: Backlog, release: Release) -> None:
+        """Nothing."""
+
+    def started(self, cluster: Cluster, pools: Pools) -> None:
+        """Nothing."""
+
+    def received(self, receipt: Receipt) -> None:
+        """Nothing."""
+
+    def committed(self, receipts: list[Receipt]) -> None:
+        """Nothing."""
+
+    def noticed(self, what: str) -> None:
+        """Nothing."""
+
+
 class Watcher(Protocol):
     """Is told how a run goes; the live panel is one."""
 
