@@ -23,6 +23,10 @@ from infra.bench.object_store import free_port
 
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
+# Twice the process of all tests died of a segmentation fault as it started another one, Ray and OpenVINO loaded, without a
+# word from pytest's handler: as it does while Python blocks signals around vfork. Python's own way to do without vfork.
+subprocess._USE_VFORK = False  # type: ignore[attr-defined]  # documented, and not in the type's stub
+
 
 @pytest.fixture(scope="session")
 def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
