@@ -85,8 +85,8 @@ def measure_migration(store: Store, decider: Decider, spec: MeasureSpec, tell: T
 def _cases(decider: Decider, twins: Twins, mapped: Halves) -> Cases:
     scorer = decider.scorer
     return Cases(
-        mapped=over_views(scorer.score(mapped).labels, twins.old_starts)[0],
-        real=over_views(scorer.score(twins.new).labels, twins.new_starts)[0],
+        mapped=over_views(scorer.score_labels(mapped), twins.old_starts)[0],
+        real=over_views(scorer.score_labels(twins.new), twins.new_starts)[0],
         weights=twins.weights,
         groups=twins.groups,
     )

@@ -46,7 +46,7 @@ class Carrier:
         self._refuse_odd(rows, np.where(is_ok, views, 0))
         counts = views[is_ok]
         mapped = self.map.apply(embeddings_of(rows["embedding"], len(self.map.centre_old)))
-        scores = over_views(self.decider.scorer.score(mapped).labels, np.cumsum(counts) - counts)[0]
+        scores = over_views(self.decider.scorer.score_labels(mapped), np.cumsum(counts) - counts)[0]
         clear = np.zeros(len(rows), np.bool_)
         clear[is_ok] = self.decider.is_clear(scores, self.rule)
         clear &= ~are_mapped(rows["signals"]).to_numpy()  # a map of a map was never measured
