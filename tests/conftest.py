@@ -23,7 +23,7 @@ from infra.bench.object_store import free_port
 
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 
-# Twice the process of all tests died of a segmentation fault as it started another one, with Ray and OpenVINO loaded, and
+# Twice the process of all tests died of a segmentation fault as it started another one, Ray and OpenVINO loaded, and
 # without a word from pytest's handler: as it does while Python blocks signals around vfork. This is Python's documented
 # way to do without.
 setattr(subprocess, "_USE_VFORK", False)  # noqa: B010  # the type's stub does not have it
