@@ -3,9 +3,9 @@
 Knows one label's strata and answers. Does not know images, stores or reviewers; how rates are learned is in
 `rate_curve.py`.
 
-Two intervals are given. The first takes scores for a guide that may be wrong (`rate_curve.py`). The second, `unassisted`,
-takes nothing for granted but the draw: the gamma interval for weighted sums of counts (Fay and Feuer, Statistics in
-Medicine 16, 1997), made for rare events; with few positives it is wide, and often wider than a plain sample's.
+Two intervals are given. The first takes scores for a guide that may be wrong (`rate_curve.py`). The second,
+`unassisted`, takes nothing for granted but the draw: the gamma interval for weighted sums of counts (Fay and Feuer,
+Statistics in Medicine 16, 1997), made for rare events; with few positives it is wide, often wider than a plain sample's.
 infra/docs/prevalence.md compares them by simulation.
 """
 
@@ -115,8 +115,8 @@ class LabelPrevalence(BaseModel, frozen=True):
     left_if_unsure_violate: Figure | None
     """`left`, had all unsure images been violating; None where nobody was unsure."""
     more_answers_to_halve: int | None = None
-    """How many more answers, drawn alike, would make the interval of `left` half as wide; None: not asked for, or it has
-    no width."""
+    """How many more answers, drawn alike, would make the interval of `left` half as wide; None: not asked for, or it
+    has no width."""
 
 
 def measure(answers: Answers, spec: PrevalenceSpec, *, halving: bool = True) -> LabelPrevalence:
@@ -152,14 +152,12 @@ def _tails(confidence: float) -> tuple[float, float, float]:
     return (1 - confidence) / 2, 0.5, (1 + confidence) / 2
 
 
-def _figure(drawn: npt.NDArray[np.generic], tails: tuple[float, float, float]) -> Figure:
+def _figure(drawn: Doubles | Counts, tails: tuple[float, float, float]) -> Figure:
     low, middle, high = np.quantile(drawn, tails).tolist()
     return Figure(estimate=middle, low=low, high=high)
 
 
-def _left_if_unsure_violate(
-    answers: Answers, passed: npt.NDArray[np.bool_], spec: PrevalenceSpec
-) -> Figure | None:
+def _left_if_unsure_violate(answers: Answers, passed: npt.NDArray[np.bool_], spec: PrevalenceSpec) -> Figure | None:
     if not answers.unsure.any():
         return None
     worst = infer(answers.with_all_unsure_present().seen(), spec.draws, np.random.default_rng(spec.seed))
@@ -190,8 +188,8 @@ def _gamma(part: float, mean: float, variance: float) -> float:
 def more_to_halve(answers: Answers, posterior: Posterior, spec: PrevalenceSpec) -> int | None:
     """How many more answers, drawn alike, would make the interval of `left` half as wide.
 
-    Further answers are imagined: rates are drawn from what is possible, answers from the rates, and the interval is found
-    anew. The number is where the mean width, over numbers of answers, crosses a half. None if the interval has no width.
+    Further answers are imagined: rates are drawn from what is possible, answers from the rates, and the interval is
+    found anew. The number is where the mean width crosses a half. None if the interval has no width.
     """
     imagine = _Imagined(answers.seen(), posterior, answers.are(Part.PASSED), spec)
     half = _figure(posterior.violating[:, imagine.among].sum(axis=1), imagine.tails).width / 2

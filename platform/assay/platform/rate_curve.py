@@ -3,7 +3,7 @@
 Knows strata as numbers of images, and that rates follow scores more or less. Does not know labels, nor what the counts
 are used for (`prevalence.py`).
 
-A hierarchical beta-binomial model. Stratum h has N_h images with mean score s_h; people saw n_h, and k_h were violating:
+A hierarchical beta-binomial model. Stratum h has N_h images of mean score s_h; people saw n_h, and k_h were violating:
 
     k_h ~ Binomial(n_h, p_h),   p_h ~ Beta with mean m_h and about 1 / sqrt(v) of relative scatter
     m_h = f + (1 - f) expit(a + b logit(s_h)),   f: a blind share of all violating images, wherever they score
@@ -13,8 +13,8 @@ A hierarchical beta-binomial model. Stratum h has N_h images with mean score s_h
 - f: violating images that the scores are blind to, as many among the lowest as among the highest. Labels say little of
   them where they are rare; that they are at most some tenths of all is the one thing that is assumed (`BLIND`).
 
-Given the four, rates are independent and known in closed form; the four are found by adaptive importance sampling from a
-Student's t. Images that nobody saw are then drawn from the rates, so that a stratum seen in full is known exactly.
+Given the four, rates are independent and known in closed form; the four are found by adaptive importance sampling from
+a Student's t. Images that nobody saw are then drawn from the rates, so that a stratum seen in full is known exactly.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 SHIFT, SLOPE, LIKENESS, BLIND = (0.0, 3.0), (np.log(0.8), 0.7), (np.log(15.0), 1.0), (logit(0.06), 1.0)
-"""Mean and standard deviation beforehand of a, of log b, of log v, and of the blind share in logits. A score may be off by
-a factor of exp(6) in odds; one stratum by a quarter of its rate, or by twice; of all violating images, 10 % (1 to 59 %) are
-blind."""
+"""Mean and standard deviation beforehand of a, of log b, of log v, and of the blind share in logits. Scores may be off
+by a factor of exp(6) in odds, and rather overconfident than not; one stratum by a quarter of its rate (by 10 to 70 %); of
+all violating images 6 % (1 to 32 %) are blind. Chosen by simulation: infra/docs/prevalence.md."""
 MEANS, SPREADS = np.array([SHIFT, SLOPE, LIKENESS, BLIND]).T
 LOOSE = 1.0
 """v of strata whose rates hardly lean on the curve."""
@@ -44,7 +44,7 @@ ENOUGH = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Strata: images in each, mean scores, and how many were looked at and found violating. int64 or float64[strata]."""
+    """Strata: images in each, mean scores, and how many were looked at and found violating. Each of [strata]."""
 
     images: Counts
     scores: Doubles
@@ -125,8 +125,8 @@ def _log_posterior(points: Doubles, seen: Seen) -> Doubles:
 def _shapes(points: Doubles, seen: Seen) -> tuple[Doubles, Doubles]:
     """Alpha and beta of each stratum's rate, [points, strata].
 
-    The smaller one of them is v: so the scatter is relative to the rate, or to its complement where that is smaller. With
-    alpha + beta fixed instead, a low rate would have next to no chance but of being zero.
+    The smaller one of them is v: so the scatter is relative to the rate, or to its complement where that is smaller.
+    With alpha + beta fixed instead, a low rate would have next to no chance but of being zero.
     """
     shift, slope, likeness, blind = (column[:, None] for column in points.T)
     visible = expit(shift + np.exp(slope) * logit(np.clip(seen.scores, LEAST, 1 - 1e-9)))
