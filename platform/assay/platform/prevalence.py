@@ -5,7 +5,7 @@ Knows one label's strata and answers. Does not know images, stores or reviewers;
 
 Two intervals are given. The first takes scores for a guide that may be wrong (`rate_curve.py`). The second,
 `unassisted`, takes nothing for granted but the draw: the gamma interval for weighted sums of counts (Fay and Feuer,
-Statistics in Medicine 16, 1997), made for rare events; with few positives it is wide, often wider than a plain sample's.
+Statistics in Medicine 16, 1997), made for rare events; with few positives it is wide, often wider than a plain one.
 infra/docs/prevalence.md compares them by simulation.
 """
 
@@ -28,7 +28,7 @@ STEP = 1.5
 """Each number of labels tried for half the interval is so many times the one before."""
 MOST_STEPS = 14
 """Up to 290 times as many labels as there are."""
-IMAGINED, IMAGINED_DRAWS = 24, 800
+IMAGINED, IMAGINED_DRAWS = 16, 600
 """Further answers imagined for each number of labels, and draws that each is judged by."""
 
 

@@ -28,8 +28,8 @@ Counts = npt.NDArray[np.int64]
 
 SHIFT, SLOPE, LIKENESS, BLIND = (0.0, 3.0), (np.log(0.8), 0.7), (np.log(15.0), 1.0), (logit(0.06), 1.0)
 """Mean and standard deviation beforehand of a, of log b, of log v, and of the blind share in logits. Scores may be off
-by a factor of exp(6) in odds, and rather overconfident than not; one stratum by a quarter of its rate (by 10 to 70 %); of
-all violating images 6 % (1 to 32 %) are blind. Chosen by simulation: infra/docs/prevalence.md."""
+by a factor of exp(6) in odds, and rather overconfident than not; one stratum by a quarter of its rate (by 10 to 70 %);
+of all violating images 6 % (1 to 32 %) are blind. Chosen by simulation: infra/docs/prevalence.md."""
 MEANS, SPREADS = np.array([SHIFT, SLOPE, LIKENESS, BLIND]).T
 LOOSE = 1.0
 """v of strata whose rates hardly lean on the curve."""
