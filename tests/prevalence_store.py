@@ -1,5 +1,5 @@
-"""A store of verdicts on images that exist by name only, with known truth: scores of `weapons` are probabilities, those of
-`gambling` only rank. What a golden set asks for can be filled in from it.
+"""A store of verdicts on images that exist by name only, with known truth: scores of `weapons` are probabilities, those
+of `gambling` only rank. What a golden set asks for can be filled in from it.
 """
 
 import datetime
@@ -89,7 +89,7 @@ class JudgedStore:
             "uri": [ref.uri for ref in refs],
             "etag": [ref.etag for ref in refs],
             "outcome": outcomes,
-            "action": np.where((scores >= np.float32([0.3, 0.7])).any(axis=1), "review", "pass").tolist(),
+            "action": np.where((scores >= np.array([0.3, 0.7], np.float32)).any(axis=1), "review", "pass").tolist(),
             "findings": [None] * PER_SHARD,
             "scores": _maps(scores, outcomes),
             "release": [partition["release"]] * PER_SHARD,

@@ -87,7 +87,7 @@ def test_the_truth_is_in_the_intervals(judged: JudgedStore, filled: Path) -> Non
 
 def test_many_draws_hold_the_truth(judged: JudgedStore, tmp_path: Path) -> None:
     """Through the store, for two labels at once: what `tests/platform/test_prevalence.py` shows for one without it."""
-    held, draws, action = np.zeros(2), 20, actions(judged)
+    held, draws, action = np.zeros(2), 12, actions(judged)
     left = [sum(one == "pass" and judged.truth[uri][place] for uri, one in action.items()) for place in (0, 1)]
     for seed in range(draws):
         draw(judged, tmp_path / "golden.parquet", seed=seed, replace=True, trace=False)

@@ -158,6 +158,6 @@ def test_only_faults(tmp_path: Path, judged: JudgedStore) -> None:
 
 
 def test_a_codes_score_is_within_it() -> None:
-    scores = np.float32([1e-6, 0.001, 0.3, 0.999])
+    scores = np.array([1e-6, 0.001, 0.3, 0.999], np.float32)
     assert CODE_SCORES[codes_of(scores)] == pytest.approx(scores, rel=0.004)
     assert CODE_SCORES.max() == 1

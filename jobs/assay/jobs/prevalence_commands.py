@@ -4,6 +4,7 @@ Knows terminals, tables and JSON output. Does not know how images are drawn (`pr
 from answers (`prevalence.py`).
 """
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from rich.console import Console
@@ -57,26 +58,30 @@ def estimate(spec: Annotated[EstimateSpec, FLAT], *, as_json: AsJson = False) ->
 
 
 def _estimates(facts: PrevalenceFacts) -> Table:
-    names = ("label", "answers", "left unflagged", "of all images", "violating in all", "recall", "precision")
-    table = Table(*names, "assuming nothing of scores", "to halve it", box=None)
+    table = Table("label", "figure", "estimate", "from", "to", box=None)
     for label, one in facts.labels.items():
-        table.add_row(label, *_cells(one))
+        doubt = f", {one.unsure:,} unsure" if one.unsure else ""
+        table.add_row(Text(label, style="bold"), f"{one.answers:,} answers{doubt}")
+        for name, figure, is_share in _figures(one):
+            table.add_row("", name, *(_shown(value, is_share) for value in (figure.estimate, figure.low, figure.high)))
+        if one.more_answers_to_halve is not None:
+            table.add_row("", "answers that would halve left unflagged", f"{one.more_answers_to_halve:,} more")
     return table
 
 
-def _cells(one: LabelPrevalence) -> list[str]:
-    answers = f"{one.answers:,}" + (f", {one.unsure:,} unsure" if one.unsure else "")
-    left = _counts(one.left)
+def _figures(one: LabelPrevalence) -> Iterator[tuple[str, Figure, bool]]:
+    """Each figure with its name, and whether it is a share."""
+    yield "left unflagged", one.left, False
+    yield "- of all images", one.left_share, True
     if one.left_if_unsure_violate:
-        left += f"\nif unsure is violating: {_counts(one.left_if_unsure_violate)}"
-    more = "—" if one.more_answers_to_halve is None else f"{one.more_answers_to_halve:,} more"
-    shares = [_share(one.left_share), _counts(one.total), _share(one.recall), _share(one.precision)]
-    return [answers, left, *shares, _counts(one.left_unassisted), more]
+        yield "- if all unsure are violating", one.left_if_unsure_violate, False
+    yield "- assuming nothing of scores", one.left_unassisted, False
+    yield "violating in all", one.total, False
+    if one.recall:
+        yield "recall of the policy", one.recall, True
+    if one.precision:
+        yield "precision of what it flags", one.precision, True
 
 
-def _counts(figure: Figure) -> str:
-    return f"{figure.estimate:,.0f} ({figure.low:,.0f} to {figure.high:,.0f})"
-
-
-def _share(figure: Figure | None) -> str:
-    return "—" if figure is None else f"{figure.estimate:.3%} ({figure.low:.3%} to {figure.high:.3%})"
+def _shown(value: float, is_share: bool) -> str:
+    return f"{value:.3%}" if is_share else f"{value:,.0f}"
