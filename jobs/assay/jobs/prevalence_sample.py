@@ -26,6 +26,7 @@ from assay.jobs.prevalence_draw import PARTS, SLICE, Draw, DrawnStratum, LabelDr
 from assay.jobs.priority_sample import Image, PrioritySample, Sample
 from assay.jobs.report_trace import leave_trace_of
 from assay.jobs.score_bands import CODES
+from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store, new_run
 from assay.platform.disk import write_file
 from assay.platform.errors import SpecError
@@ -105,23 +106,15 @@ def sample_prevalence(spec: PrevalenceSampleSpec, tell: Tell = lambda _rows: Non
     store = Store.open(Storage(spec.storage), spec.store)
     with unerased(store):
         judged = find_judged(store, spec.release, spec.policy)
-        labels = labels_to_ask(judged, spec.labels)
+        asked = labels_to_ask(judged, spec.labels)
         # Before the rows are opened: what is committed in between is of later, and must not count as judged.
         shards = store.verdicts.table().shards(judged.partition)
-        scan = Scan.of(judged, Verdicts.by(store, judged, pc.field("outcome") == OK), labels)
+        scan = Scan.of(judged, Verdicts.by(store, judged, pc.field("outcome") == OK), asked)
         strata = _stratify(scan, judged, spec, tell)
         rates = {label: _rates(one, spec.images) for label, one in strata.items()}
         sample = _sample(scan, _drawn(strata, rates, judged), spec, tell)
-        draw = Draw(
-            name=new_run(),
-            release=judged.release.id,
-            policy=judged.policy.name,
-            seed=spec.seed,
-            images=len(sample.images),
-            population=sample.population,
-            shards=tuple(zip(shards.starts.tolist(), shards.stops.tolist(), strict=True)),
-            labels=_drawn(strata, {label: rate * sample.edge for label, rate in rates.items()}, judged),
-        )
+        labels = _drawn(strata, {label: rate * sample.edge for label, rate in rates.items()}, judged)
+        draw = _record(judged, shards, sample, labels, spec.seed)
         golden = GoldenSet.of(_reviews(sample, draw, before))
         content = bytes_of(golden.table)
         if spec.trace:
@@ -138,6 +131,19 @@ def sample_prevalence(spec: PrevalenceSampleSpec, tell: Tell = lambda _rows: Non
         labels={label: _facts(one) for label, one in draw.labels.items()},
         release=draw.release,
         policy=draw.policy,
+    )
+
+
+def _record(judged: Judged, shards: ShardRanges, sample: Sample, labels: dict[str, LabelDraw], seed: int) -> Draw:
+    return Draw(
+        name=new_run(),
+        release=judged.release.id,
+        policy=judged.policy.name,
+        seed=seed,
+        images=len(sample.images),
+        population=sample.population,
+        shards=tuple(zip(shards.starts.tolist(), shards.stops.tolist(), strict=True)),
+        labels=labels,
     )
 
 

@@ -107,7 +107,7 @@ class LabelPrevalence(BaseModel, frozen=True):
     prevalence: Figure
     """The same as a share of `images`."""
     recall: Figure | None
-    """Of violating images, the share that some rule flagged; None where there may be none."""
+    """Of violating images, if there are any, the share that some rule flagged; None where surely none are."""
     precision: Figure | None
     """Of images that the label's own rule flagged, the share that is violating; None where it flagged none."""
     left_unassisted: Figure
@@ -139,7 +139,7 @@ def measure(answers: Answers, spec: PrevalenceSpec, *, halving: bool = True) -> 
         unanswered=int((answers.drawn - answers.present - answers.absent - answers.unsure).sum()),
         left_share=figures["left"].share_of(images),
         prevalence=figures["total"].share_of(images),
-        recall=_figure(1 - left[some] / total[some], tails) if some.all() else None,
+        recall=_figure(1 - left[some] / total[some], tails) if some.any() else None,
         precision=_figure(hits / num_flagged, tails) if num_flagged else None,
         left_unassisted=unassisted(answers, passed, spec.confidence),
         left_if_unsure_violate=_left_if_unsure_violate(answers, passed, spec),
@@ -171,9 +171,9 @@ def unassisted(answers: Answers, among: npt.NDArray[np.bool_], confidence: float
     known = size > 0
     blind = float(images[~known].sum())
     weight = images[known] / size[known]
-    left = 1 - size[known] / images[known]  # the finite population correction
-    found, variance = float((weight * present[known]).sum()), float((weight**2 * left * present[known]).sum())
-    heaviest = float((weight * np.sqrt(left)).max(initial=0.0))
+    unseen = 1 - size[known] / images[known]  # the finite population correction
+    found, variance = float((weight * present[known]).sum()), float((weight**2 * unseen * present[known]).sum())
+    heaviest = float((weight * np.sqrt(unseen)).max(initial=0.0))
     tail = (1 - confidence) / 2
     low = _gamma(tail, found, variance)
     high = _gamma(1 - tail, found + heaviest, variance + heaviest**2)
