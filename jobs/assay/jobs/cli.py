@@ -90,6 +90,15 @@ for _name, (_function, _help) in _GOLDEN.items():
     golden.command(f"assay.jobs.golden_commands:{_function}", name=_name, help=_help)
 app.command(golden)
 
+_PREVALENCE = {
+    "sample": ("sample", "Draw images whose answers tell what was left unflagged."),
+    "estimate": ("estimate", "Tell from the answers how much violating content there is, and how much was left."),
+}
+prevalence = App(name="prevalence", help="Violating content in all and left unflagged, with intervals.")
+for _name, (_function, _help) in _PREVALENCE.items():
+    prevalence.command(f"assay.jobs.prevalence_commands:{_function}", name=_name, help=_help)
+app.command(prevalence)
+
 _LIBRARY = {
     "lint": ("lint", "Say what is wrong or unwise in a library; exit 2 on errors."),
     "show": ("show", "Print a library as a tree, with counts."),

@@ -98,7 +98,7 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
     store = Store.open(Storage(spec.storage), spec.store)
     with unerased(store):
         judged = find_judged(store, spec.release, spec.policy)
-        labels = _labels(judged, spec.labels)
+        labels = labels_to_ask(judged, spec.labels)
         readable = Verdicts.by(store, judged, pc.field("outcome") == OK)
         thresholds = {label: judged.thresholds()[label] for label in labels}
         sample = draw_sample(readable, thresholds, spec.images, spec.seed, tell)
@@ -125,8 +125,12 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
     )
 
 
-def _labels(judged: Judged, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The labels to be filled in."""
+def labels_to_ask(judged: Judged, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The labels to be filled in: those wanted, or all.
+
+    Raises:
+        SpecError: the release's library has no such label.
+    """
     known = judged.release.library().labels
     for label in wanted:
         if label not in known:

@@ -36,6 +36,8 @@ class Sample:
     weights: Doubles  # [n]
     population: int
     """Rows that streamed by."""
+    edge: float
+    """A row was kept if its draw, over its share, is less; infinite when all were."""
 
 
 class PrioritySample:
@@ -70,6 +72,6 @@ class PrioritySample:
         """The sample of all that was let in."""
         self._shrink()
         if len(self._images) <= self.size:  # all of them: each stands for itself
-            return Sample(self._images, np.ones(len(self._images)), self.population)
+            return Sample(self._images, np.ones(len(self._images)), self.population, np.inf)
         weights = np.maximum(1.0, 1.0 / (self._shares[: self.size] * self._edge))
-        return Sample(self._images[: self.size], weights, self.population)
+        return Sample(self._images[: self.size], weights, self.population, float(self._edge))

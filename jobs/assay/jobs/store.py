@@ -7,6 +7,7 @@
     STORE/runs/RUN.json                   one record per run
     STORE/lease/…                         who may change it now (`lease.py`)
     STORE/forgotten/…                     what must not come back (`forgotten.py`)
+    STORE/draws/…                         what was drawn for prevalence (`prevalence_draw.py`)
     STORE/reports/…                       where reports were written (`report_trace.py`)
 
 Knows the layout and refuses stores it must not touch. Does not know how rows come to be.
