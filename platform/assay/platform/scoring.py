@@ -75,6 +75,7 @@ class Scorer:
         rows = rows_by_owner(vectors)
         self._own = [rows[Role.PROMPT, concept] for concept in self.concepts]
         self._columns = ScoringColumns.of(library, vectors, self.concepts)
+        self._phrase_rows = np.ascontiguousarray(exact(vectors.vectors).T)
         self._against = [
             np.concatenate(
                 [rows[role, owner] for role, owner in negatives_of(library, concept) if (role, owner) in rows]
@@ -157,7 +158,7 @@ class Scorer:
             asked = np.flatnonzero(concepts == concept)
             wide = embeddings[asked].astype(np.float64)
             for found, phrases in ((prompts, self._own[concept]), (counters, self._against[concept])):
-                found[asked] = phrases[(wide @ exact(self.phrases.vectors[phrases])).argmax(axis=1)]
+                found[asked] = phrases[(wide @ self._phrase_rows[phrases].T).argmax(axis=1)]
         return prompts, counters
 
     def fingerprints(self) -> dict[str, str]:
