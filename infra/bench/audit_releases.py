@@ -54,10 +54,12 @@ def few_prompts() -> dict[str, Any]:
 
 
 def reworded(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with one more prompt in the last concept of the last label, which stands under no other."""
+    """The same with one more prompt in the last concept of the last label that stands alone: neither under another nor
+    above one, as most do. In others the labels above and below are scored anew, too."""
     changed: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(tree), allow_unicode=True))
-    labels = [label for category in changed["categories"].values() for label in category["labels"].values()]
-    alone = next(label for label in reversed(labels) if not label.get("parent"))
+    labels = {name: label for part in changed["categories"].values() for name, label in part["labels"].items()}
+    parents = {label.get("parent") for label in labels.values()}
+    alone = [label for name, label in labels.items() if name not in parents and not label.get("parent")][-1]
     list(alone["concepts"].values())[-1]["prompts"]["en"].append("something that was not said before")
     return changed
 

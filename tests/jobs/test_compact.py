@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import assay.jobs.backfill as job
+import assay.jobs.job as job
 from assay.jobs import committer as committer_module
 from assay.jobs import compact as compact_module
 from assay.jobs.compact import CompactSpec, compact, compact_grown, groups_of, take_apart
@@ -306,7 +306,7 @@ def test_the_whole_job_goes_on_over_compacted_tables(tmp_path: Path, release_dir
     assert run()["run"] == first["run"], "there was nothing to do"
 
     assert run(policy="lenient")["judged"] == 16
-    assert compacted() == 2
+    assert compacted() == 0, "judged again, shards lie together already"
     assert proof("lenient").sound
 
     more = write_pictures(tmp_path / "bucket", 2, start=50)
