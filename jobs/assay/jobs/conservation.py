@@ -15,7 +15,7 @@ def open_shards(store: Store, run: Run) -> bool:
 
 
 def conserve_judged(store: Store, run: Run) -> None:
-    """The same of a re-audit: as many verdicts as there are observations, whatever is planned beside them.
+    """Of a re-audit: as many verdicts as there are observations, whatever is planned beside them; or it is not done.
 
     Raises:
         ConservationError: with the counts.

@@ -7,7 +7,7 @@ loads torch.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,6 +76,7 @@ class Moderator:
         self.points = release.operating_points().of(self.policy.name)
         self.scorer = release.scorer()
         self.device = device
+        self._narrow: dict[tuple[str, ...], Scorer] = {}
 
     @property
     def preprocess(self) -> "Preprocess":
@@ -162,9 +163,11 @@ class Moderator:
             found[:, [self.labels.index(label) for label in narrow.labels]] = scores
         return found
 
-    @cache  # noqa: B019  # one for each set of labels that a run scores anew, and it ends with the moderator
     def _narrowed(self, labels: tuple[str, ...]) -> Scorer:
-        return self.scorer.narrowed(labels)
+        """The scorer of some labels: made once, since a run scores the same ones anew in every batch."""
+        if labels not in self._narrow:
+            self._narrow[labels] = self.scorer.narrowed(labels)
+        return self._narrow[labels]
 
     def _seen(self, observations: pa.Table) -> _Seen:
         row_bytes = self.scorer.dim * _HALF.itemsize
@@ -202,7 +205,7 @@ class Moderator:
                 "scores carried over are not what this release gives",
                 where=f"release {self.release.id}",
                 why=f"{int((again != best).sum())} of {best.size} scores held against the embeddings differ",
-                fix="run it with --carry no, and report this",
+                fix="run it with --no-carry, and report this",
             )
         row, label = np.nonzero(ranks)
         at = seen.starts[row] + view[row, label]
