@@ -1,0 +1,97 @@
+"""The border to MLflow: its client, and its refusals in Assay's errors.
+
+Knows how to connect, and what a failed request means. Does not know what is asked for (`models.py`, `runs.py`). Nothing
+is ever unpickled: artifacts are files, and MLflow is told so.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from assay.platform.errors import CredentialsError, RegistryError
+from assay.registry.place import Place, RegistrySpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+SIGN_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user who may do this"
+_REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
+_MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+
+
+class Client:
+    """MLflow, as one `RegistrySpec` names it. Cheap to make; connects when first used."""
+
+    def __init__(self, spec: RegistrySpec | None = None) -> None:
+        self.spec = spec or RegistrySpec()
+        self.place = Place.of(self.spec)
+
+    @cached_property
+    def mlflow(self) -> "MlflowClient":
+        os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self.spec.timeout_s))
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(self.spec.retries))
+        from mlflow import MlflowClient  # two seconds
+
+        if self.place.folder is not None:
+            with contextlib.suppress(FileExistsError):
+                self.place.folder.mkdir(parents=True)
+        with self.asking("connect"):
+            return MlflowClient(tracking_uri=self.place.signed_uri, registry_uri=self.place.signed_uri)
+
+    @contextlib.contextmanager
+    def asking(self, what: str) -> Iterator[None]:
+        """Translate what MLflow, or the client under it, raises."""
+        import requests
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except MlflowException as error:
+            raise self._told(what, error.error_code, str(error)) from error
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            code = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}.get(status, str(status))
+            raise self._told(what, code, str(error)) from error
+        except (requests.RequestException, SQLAlchemyError, OSError) as error:
+            raise self._told(what, "", str(error)) from error
+
+    def _told(self, what: str, code: str, why: str) -> RegistryError | CredentialsError:
+        why = self._without_secrets(why)
+        if code in _REFUSED:
+            return CredentialsError(f"the registry refused to {what}", where=self.place.uri, why=why, fix=SIGN_IN)
+        fix = "check that the server runs and --registry.uri names it, then run the same command again"
+        if code in _MISSING:
+            fix = "`assay release list` tells what there is; `assay registry doctor` what is amiss"
+        kind = MissingError if code in _MISSING else ExistsError if code == "RESOURCE_ALREADY_EXISTS" else RegistryError
+        return kind(f"the registry could not {what}", where=self.place.uri, why=why, fix=fix)
+
+    def _without_secrets(self, text: str) -> str:
+        return re.sub(r"://[^/\s:@]+:[^/\s@]+@", "://***@", text)[:500]
+
+
+class MissingError(RegistryError):
+    """The registry has no such model, version, run or artifact."""
+
+
+class ExistsError(RegistryError):
+    """The registry has it already."""
+
+
+def quoted(value: str) -> str:
+    """A value as MLflow's filters want it.
+
+    Raises:
+        RegistryError: it has a quote, for which they have no form.
+    """
+    if "'" in value:
+        raise RegistryError("a tag with a quote cannot be looked for", where=value)
+    return value
