@@ -114,6 +114,11 @@ class Models:
         """Write a registered model's description and tags: what people see of it."""
         with self._client.asking(f"describe {self.model(kind)}"):
             self._client.mlflow.update_registered_model(self.model(kind), text)
+        self.tag_model(kind, tags)
+
+    def tag_model(self, kind: Kind, tags: Mapping[str, str]) -> None:
+        """Set tags of a registered model."""
+        with self._client.asking(f"tag {self.model(kind)}"):
             for key, value in tags.items():
                 self._client.mlflow.set_registered_model_tag(self.model(kind), key, value)
 
