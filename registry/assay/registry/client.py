@@ -5,6 +5,7 @@ is ever unpickled: artifacts are files, and MLflow is told so.
 """
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class Client:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(self.spec.retries))
         from mlflow import MlflowClient  # two seconds
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # it told of every table it makes
         if self.place.folder is not None:
             with contextlib.suppress(FileExistsError):
                 self.place.folder.mkdir(parents=True)

@@ -1,7 +1,7 @@
 """The promotion log: numbered entries beside the registry, each written once, each naming the one before by its hash.
 
-The log is the truth and MLflow's aliases follow it: an alias is last-writer-wins and keeps no history. Knows entries and
-conditional writes. Does not know MLflow, nor what may be promoted.
+The log is the truth and MLflow's aliases follow it: an alias is last-writer-wins and keeps no history. Knows entries
+and conditional writes. Does not know MLflow, nor what may be promoted.
 """
 
 import re

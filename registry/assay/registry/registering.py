@@ -1,0 +1,118 @@
+"""Registering a release: its encoder, its library and itself become versions that never change.
+
+Knows in which order, and what each version says of itself. Registering is done again without harm: what has a version
+by its digest is not registered twice, and a version appears only when all its files are stored. Does not promote.
+"""
+
+import tempfile
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from pydantic import Field
+
+from assay.platform.release import Release
+from assay.platform.spec import Spec
+from assay.registry.fetching import check_parts
+from assay.registry.models import Version
+from assay.registry.parts import Part, encoder_part, lay_out_rest, library_part
+from assay.registry.place import RegistrySpec
+from assay.registry.registry import Registry
+
+DIGEST, ID, ENCODER, LIBRARY = "assay.digest", "assay.release", "assay.encoder", "assay.library"
+"""Tags of versions. An encoder and a library are told by the digest of their files."""
+
+
+class RegisterSpec(Spec):
+    """Where to register a release, and what is known of it."""
+
+    registry: RegistrySpec = Field(RegistrySpec(), description="where it is registered")
+    parent: str | None = Field(None, description="release it was made from, by its id; unset: the champion")
+    note: str = Field("", description="what is new in it, for people")
+
+
+def register(release: Release, spec: RegisterSpec, registry: Registry | None = None) -> Version:
+    """Register a release with its parts; the version it has already, if it has one.
+
+    Raises:
+        RegistryError: the registry cannot be asked, or does not store it.
+        CredentialsError: it refuses who asks.
+    """
+    registry = registry or Registry(spec.registry)
+    registry.establish()
+    known = registry.models.versions("release", {DIGEST: release.digest})
+    if known:
+        check_parts(registry, known[0])
+        return known[0]
+    run = registry.runs.start_run(f"register {release.id}", {"assay.kind": "register", ID: release.id})
+    try:
+        encoder = _register_part(registry, release, encoder_part(release.manifest), run)
+        library = _register_part(registry, release, library_part(release.manifest), run)
+        with tempfile.TemporaryDirectory() as aside:
+            lay_out_rest(release, Path(aside))
+            source = registry.runs.upload(run, Path(aside), "release")
+        parts = {ENCODER: encoder.uri, LIBRARY: library.uri}
+        tags = {DIGEST: release.digest, ID: release.id, **parts, **_lineage(registry, release, spec)}
+        made = registry.models.publish("release", source, run, tags, _describe_release(release, parts, spec.note))
+    except BaseException:
+        registry.runs.end_run(run, "FAILED")
+        raise
+    registry.runs.end_run(run)
+    return made
+
+
+def _register_part(registry: Registry, release: Release, part: Part, run: str) -> Version:
+    known = registry.models.versions(part.kind, {DIGEST: part.digest})
+    if known:
+        return known[0]
+    with tempfile.TemporaryDirectory() as aside:
+        part.lay_out(release.directory, Path(aside))
+        source = registry.runs.upload(run, Path(aside), part.kind)
+    tags = {DIGEST: part.digest, "assay.code": _code(), "assay.from": release.id}
+    return registry.models.publish(part.kind, source, run, tags, _describe_part(release, part))
+
+
+def _lineage(registry: Registry, release: Release, spec: RegisterSpec) -> dict[str, str]:
+    manifest = release.manifest
+    newest = registry.log.last()
+    parent = spec.parent or (newest.aliases["champion"].release if newest and "champion" in newest.aliases else "")
+    golden = sorted({one.golden for one in release.calibration().labels.values()})
+    return {
+        "assay.parent": parent,
+        "assay.dataset": ",".join(golden)[:250],
+        "assay.code": _code(),
+        "assay.encoder_digest": manifest.encoder.digest,
+        "assay.library_digest": manifest.library.digest,
+        "assay.policies": ",".join(manifest.policies),
+        "assay.scoring": str(manifest.scoring.version),
+    }
+
+
+def _describe_part(release: Release, part: Part) -> str:
+    if part.kind == "encoder":
+        pinned = release.manifest.encoder
+        return f"{pinned.dim} dimensions, {pinned.precision}; first registered with {release.id}"
+    library = release.library()
+    counts = f"{len(library.labels):,} labels in {len(library.categories):,} categories"
+    return f"{counts}; digest {library.digest[:12]}; first registered with {release.id}"
+
+
+def _describe_release(release: Release, parts: dict[str, str], note: str) -> str:
+    manifest, calibrated = release.manifest, len(release.calibration().labels)
+    policies = (f"**{name}**" if name == manifest.default_policy else name for name in manifest.policies)
+    rows = [
+        ("release", f"`{release.id}`"),
+        ("encoder", parts[ENCODER]),
+        ("library", parts[LIBRARY]),
+        (
+            "policies",
+            ", ".join(f"**{name}**" if name == manifest.default_policy else name for name in manifest.policies),
+        ),
+        ("calibrated", f"{calibrated} of {len(release.library().labels)} labels"),
+        ("digest", f"`{release.digest}`"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return "\n\n".join(filter(None, [note or manifest.description, f"| | |\n|---|---|\n{table}"]))
+
+
+def _code() -> str:
+    return f"assay {installed('assay')}"
