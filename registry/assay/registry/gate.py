@@ -24,9 +24,7 @@ SCORECARD, CALIBRATION, DIFF, GOLDEN, LIBRARY = CHECKS = ("scorecard", "calibrat
 class GateSpec(Spec):
     """How much worse, and how different, a release may be."""
 
-    margins: ComparisonSpec = Field(
-        ComparisonSpec(), description="greatest margins a comparison may have been made with"
-    )
+    margins: ComparisonSpec = Field(ComparisonSpec(), description="greatest margins of a comparison")
     calibration_error: float = Field(0.1, gt=0, le=1, description="greatest calibration error of a label")
     newly_flagged: float = Field(0.05, ge=0, le=1, description="greatest share of images that passed and would not now")
     newly_cleared: float = Field(0.05, ge=0, le=1, description="greatest share of images that would pass and did not")
@@ -88,9 +86,7 @@ def _scorecard(candidate: Candidate, spec: GateSpec) -> _Answer:
     policy = candidate.release.manifest.default_policy
     found = candidate.measured
     if found is None:
-        return _Answer(
-            False, f"no scorecard under policy {policy}: run `assay evaluate --release … --against champion`"
-        )
+        return _Answer(False, f"no scorecard under policy {policy}: run `assay evaluate` with --against the champion")
     card, comparison = found.facts.scorecard, found.facts.comparison
     cited = [found.cite(f"{card.images:,} images of golden set {card.subject.golden[:12]}")]
     if candidate.champion is None:
