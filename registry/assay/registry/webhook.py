@@ -1,7 +1,7 @@
 """Telling others of a promotion: a signed POST for every entry of the log, at least once.
 
-Knows the form (Standard Webhooks: id, timestamp, HMAC-SHA256 over both and the body) and how often it is tried. Does not
-know what is told. A receiver that is away stops no promotion: the entry stays undelivered, which `registry doctor` says.
+Knows the form (Standard Webhooks: id, timestamp, HMAC-SHA256 over both and the body) and how often it is tried. Does
+not know what is told. A receiver that is away stops no promotion: the entry stays undelivered, and doctor says so.
 """
 
 import base64
