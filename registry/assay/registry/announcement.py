@@ -14,10 +14,13 @@ SHOWN = 10
 def describe_standing(newest: Entry, entries: Sequence[Entry], log: str) -> str:
     """The description of the registered model: who is champion, on what evidence, and the latest history."""
     champion = newest.aliases.get(CHAMPION)
-    made = next((one for one in reversed(entries) if one.alias == CHAMPION and one.after == champion), None)
+    mine = [one for one in reversed(entries) if one.alias == CHAMPION and one.after == champion]
     parts = ["**No champion.**"] if champion is None else [f"**Champion: {champion.shown}**"]
-    if made is not None:
-        parts = [describe_entry(made)]
+    if mine:
+        parts = [describe_entry(mine[0])]
+        first = next((one for one in mine if one.checks), None)
+        if first is not None and first is not mine[0]:
+            parts.append(f"It passed the gate with entry {first.number}:\n\n{describe_entry(first)}")
     challenger = newest.aliases.get("challenger")
     if challenger is not None:
         parts.append(f"Challenger: {challenger.shown}")
@@ -35,7 +38,9 @@ def describe_standing(newest: Entry, entries: Sequence[Entry], log: str) -> str:
 def describe_entry(entry: Entry) -> str:
     """One promotion, with its checks."""
     head = f"**{entry.alias.capitalize()}: {entry.after.shown}**, {_verb(entry)} {entry.at} by {_cell(entry.by)}"
-    compared = f"Compared with {entry.before.shown}." if entry.before else "There was none before it."
+    compared = "There was none before it."
+    if entry.before:
+        compared = f"{'Compared with' if entry.checks else 'No more:'} {entry.before.shown}."
     lines = [f"{head}: {_cell(entry.reason)}" if entry.reason else head, compared]
     if entry.checks:
         lines.append("\n".join(["| check | | found | on |", *["|---|---|---|---|"], *map(_row, entry.checks)]))
