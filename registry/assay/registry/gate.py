@@ -16,7 +16,7 @@ from assay.platform.library_text import LibraryText
 from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.registry.evidence import Change, Changed, Document, Documents, Measured
-from assay.registry.promotion_entry import Check, Evidence
+from assay.registry.promotion_entry import Check, Evidence, Side
 
 SCORECARD, CALIBRATION, DIFF, GOLDEN, LIBRARY = CHECKS = ("scorecard", "calibration", "diff", "golden", "library")
 
@@ -24,9 +24,7 @@ SCORECARD, CALIBRATION, DIFF, GOLDEN, LIBRARY = CHECKS = ("scorecard", "calibrat
 class GateSpec(Spec):
     """How much worse, and how different, a release may be."""
 
-    margins: ComparisonSpec = Field(
-        ComparisonSpec(), description="greatest margins a comparison may have been made with"
-    )
+    margins: ComparisonSpec = Field(ComparisonSpec(), description="greatest margins of a comparison")
     calibration_error: float = Field(0.1, gt=0, le=1, description="greatest calibration error of a label")
     newly_flagged: float = Field(0.05, ge=0, le=1, description="greatest share of images that passed and would not now")
     newly_cleared: float = Field(0.05, ge=0, le=1, description="greatest share of images that would pass and did not")
@@ -37,7 +35,9 @@ class Candidate:
     """A release that is to be promoted, the champion it replaces, and what is known of it."""
 
     release: Release
-    champion: Release | None
+    champion: Side | None
+    its_files: Release | None
+    """The champion itself; None, too, when nobody has it any more."""
     known: Documents
 
     @property
@@ -58,7 +58,7 @@ class Candidate:
 
     def is_champion(self, release: str) -> bool:
         """Whether a release's id is the champion's."""
-        return self.champion is not None and release == self.champion.id
+        return self.champion is not None and release == self.champion.release
 
 
 def check_candidate(candidate: Candidate, spec: GateSpec) -> tuple[Check, ...]:
@@ -88,15 +88,13 @@ def _scorecard(candidate: Candidate, spec: GateSpec) -> _Answer:
     policy = candidate.release.manifest.default_policy
     found = candidate.measured
     if found is None:
-        return _Answer(
-            False, f"no scorecard under policy {policy}: run `assay evaluate --release … --against champion`"
-        )
+        return _Answer(False, f"no scorecard under policy {policy}: run `assay evaluate` with --against the champion")
     card, comparison = found.facts.scorecard, found.facts.comparison
     cited = [found.cite(f"{card.images:,} images of golden set {card.subject.golden[:12]}")]
     if candidate.champion is None:
         return _Answer(True, f"{len(card.labels)} labels measured; there is no champion to be worse than", cited)
     if comparison is None or not candidate.is_champion(comparison.reference):
-        why = f"not compared with the champion, {candidate.champion.id}: run `assay evaluate` with --against"
+        why = f"not compared with the champion, {candidate.champion.release}: run `assay evaluate` with --against"
         return _Answer(False, why, cited)
     loose = _looser(comparison.spec, spec.margins)
     if loose:
@@ -127,7 +125,9 @@ def _calibration(candidate: Candidate, spec: GateSpec) -> _Answer:
     ours = set(candidate.release.calibration().labels)
     if not ours:
         return _Answer(False, "no label is calibrated: scores are no probabilities, so nothing may block")
-    theirs = set(candidate.champion.calibration().labels) if candidate.champion else set()
+    if candidate.champion is not None and candidate.its_files is None:
+        return _Answer(False, "the champion's files are gone: what it had calibrated is not known")
+    theirs = set(candidate.its_files.calibration().labels) if candidate.its_files else set()
     lost = sorted((theirs - ours) & set(candidate.release.library().labels))
     if lost:
         return _Answer(False, f"calibrated in the champion and not here: {', '.join(lost)}")
@@ -153,7 +153,7 @@ def _diff(candidate: Candidate, spec: GateSpec) -> _Answer:
         return _Answer(True, "there is no champion to differ from")
     found = candidate.changed
     if found is None:
-        ids = f"--from {candidate.champion.id} --to {candidate.release.id}"
+        ids = f"--from {candidate.champion.release} --to {candidate.release.id}"
         return _Answer(False, f"no diff from the champion: run `assay diff STORE {ids} --json`")
     facts = found.facts
     cited = [found.cite(f"{facts.observed:,} images of {facts.store}, {facts.written}")]

@@ -4,7 +4,7 @@ Knows what MLflow keeps of them. Does not know what is in an artifact, nor who m
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Kind = Literal["encoder", "library", "release"]
 KINDS: tuple[Kind, ...] = ("encoder", "library", "release")
 PAGE = 200
+_NEVER_CHANGED = ("assay.digest", "assay.release", "assay.encoder", "assay.library")
 
 
 class Version(BaseModel, frozen=True):
@@ -122,11 +123,10 @@ class Models:
             for key, value in tags.items():
                 self._client.mlflow.set_registered_model_tag(self.model(kind), key, value)
 
-    def describe_version(self, version: Version, text: str, tags: Mapping[str, str]) -> None:
-        """Write a version's description and tags, but not those it was registered with."""
-        assert not set(tags) & {"assay.digest"}, "a digest never changes"
-        with self._client.asking(f"describe {version.model}, version {version.number}"):
-            self._client.mlflow.update_model_version(version.model, str(version.number), text)
+    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; those it was registered with stay as they are."""
+        assert not set(tags) & set(_NEVER_CHANGED), "what a version is never changes"
+        with self._client.asking(f"tag {version.model}, version {version.number}"):
             for key, value in tags.items():
                 self._client.mlflow.set_model_version_tag(version.model, str(version.number), key, value)
 
@@ -143,3 +143,8 @@ def _version(kind: Kind, found: "ModelVersion") -> Version:
         description=str(found.description or ""),
         created=found.creation_timestamp / 1000,
     )
+
+
+def newest(versions: Sequence[Version]) -> Version | None:
+    """The one registered last."""
+    return max(versions, key=lambda one: one.number, default=None)

@@ -103,10 +103,7 @@ def _describe_release(release: Release, parts: dict[str, str], note: str) -> str
         ("release", f"`{release.id}`"),
         ("encoder", parts[ENCODER]),
         ("library", parts[LIBRARY]),
-        (
-            "policies",
-            ", ".join(f"**{name}**" if name == manifest.default_policy else name for name in manifest.policies),
-        ),
+        ("policies", ", ".join(policies)),
         ("calibrated", f"{calibrated} of {len(release.library().labels)} labels"),
         ("digest", f"`{release.digest}`"),
     ]
