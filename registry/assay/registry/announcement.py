@@ -9,6 +9,7 @@ from assay.registry.promotion_entry import CHAMPION, Check, Entry
 
 SHOWN = 10
 """Entries of the history; `assay release log` has all."""
+HEAD = "| entry | at | by | action | alias | from | to | why | waived |\n|---|---|---|---|---|---|---|---|---|"
 
 
 def describe_standing(newest: Entry, entries: Sequence[Entry], log: str) -> str:
@@ -25,14 +26,18 @@ def describe_standing(newest: Entry, entries: Sequence[Entry], log: str) -> str:
     if challenger is not None:
         parts.append(f"Challenger: {challenger.shown}")
     rows = [
-        f"| {one.number} | {one.at} | {_cell(one.by)} | {one.action} | {one.alias} | {_from(one)} "
+        f"{_row_of(one)} {_cell(one.by)} | {one.action} | {one.alias} | {_from(one)} "
         f"| v{one.after.version} | {_cell(one.reason)} | {', '.join(check.name for check in one.waived)} |"
         for one in reversed(entries[-SHOWN:])
     ]
-    head = "| entry | at | by | action | alias | from | to | why | waived |\n|---|---|---|---|---|---|---|---|---|"
-    parts.append("\n".join([head, *rows]))
+    parts.append("\n".join([HEAD, *rows]))
     parts.append(f"The promotion log is the truth, the alias follows it: `{log}`")
     return "\n\n".join(parts)
+
+
+def is_described(description: str, newest: Entry) -> bool:
+    """Whether a description is of this state of the log, and not of an earlier one."""
+    return f"{HEAD}\n{_row_of(newest)} " in description
 
 
 def describe_entry(entry: Entry) -> str:
@@ -51,6 +56,10 @@ def _row(check: Check) -> str:
     mark = "passed" if check.passed else f"**waived**: {_cell(check.waived)}" if check.waived else "**failed**"
     on = "; ".join(f"{one.said}{f' (run {one.run[:8]})' if one.run else ''}" for one in check.evidence)
     return f"| {check.name} | {mark} | {_cell(check.said)} | {_cell(on)} |"
+
+
+def _row_of(entry: Entry) -> str:
+    return f"| {entry.number} | {entry.at} |"
 
 
 def _verb(entry: Entry) -> str:
