@@ -37,7 +37,7 @@ from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
-from assay.jobs.printed import FLAT, AsJson, print_facts
+from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
 from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
@@ -53,7 +53,8 @@ from assay.platform.storage import Storage
 from assay.platform.views import Decode
 
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
-_SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-token")
+_KEYS = ("access-key", "secret-key", "session-token")
+_SECRETS = ("--registry.password", *(f"--{of}storage.{key}" for of in ("", "registry.") for key in _KEYS))
 
 
 class PlanCommand(PlanSpec, PlacesSpec):
@@ -102,6 +103,7 @@ def plan(spec: Annotated[PlanCommand, FLAT], *, as_json: AsJson = False) -> int:
 def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
     facts = run_backfill(spec, as_json)
+    warn_unrecorded(facts)
     print_facts(facts, as_json, "backfill")
     return _judged(facts, spec)
 
