@@ -23,7 +23,7 @@ from assay.jobs.pipeline import Flow
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.pools import Cluster, ClusterSpec, decoders_of, encoder_threads_of, size_pools
 from assay.jobs.recorded import RecordChoice, recorded, refuse_unrecordable
-from assay.jobs.release_choice import RegistryChoice, choose_release
+from assay.jobs.release_choice import RegistryChoice, choose_release, tell_moved
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
 from assay.jobs.run_summary import summary_of_backfill
@@ -108,6 +108,7 @@ def _finish(store: Store, run: Run, stop: threading.Event) -> BackfillFacts:
 def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -> Run:
     """Everything that can be found wrong before a cluster starts is found here."""
     chosen = choose_release(spec.release, spec.registry, watcher.noticed)
+    tell_moved(store.run() or {}, chosen, watcher.noticed)
     policy = chosen.release.policy(spec.policy).name
     binding = Binding.of(chosen.release)
     check_binding(store, binding)

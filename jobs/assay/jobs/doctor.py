@@ -15,7 +15,7 @@ from rich.text import Text
 
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.pools import ClusterSpec, size_pools
-from assay.jobs.release_choice import RegistryChoice, Resolved, choose_release
+from assay.jobs.release_choice import RegistryChoice, choose_release
 from assay.jobs.store import Store, probe_store
 from assay.platform.errors import AssayError
 from assay.platform.listing import list_objects
@@ -23,6 +23,7 @@ from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 from assay.registry.place import RegistrySpec
+from assay.registry.resolving import Resolved
 
 
 class DoctorSpec(Spec):

@@ -4,7 +4,7 @@ Knows where scores, truth and thresholds come from. Does not measure (`assay.pla
 (`evaluate_page.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
@@ -131,12 +131,7 @@ def read_golden(path: Path, split: MeasuredSplit, releases: Sequence[Release]) -
         GoldenError: it cannot be read, names unknown labels, has no row of the split, or speaks of no label scored.
     """
     shelves = [shelf for release in releases for shelf in release.library().categories.values()]
-    golden = GoldenSet.read(path, {label for shelf in shelves for label in shelf.labels})
-    chosen = golden if split == "all" else golden.only(split)
-    if not len(chosen):
-        why = f"all of its {len(golden):,} rows are of another split"
-        fix = "name another --split, or `all`"
-        raise GoldenError(f"no row is for {split!r}", where=str(path), why=why, fix=fix)
+    chosen = read_split(path, split, {label for shelf in shelves for label in shelf.labels})
     for release in releases:
         _refuse_unasked(chosen, release, str(path))
     for name, values in chosen.slices().items():
@@ -144,6 +139,21 @@ def read_golden(path: Path, split: MeasuredSplit, releases: Sequence[Release]) -
             why = f"it has {len(np.unique(values)):,} values, at most {MAX_VALUES} are measured"
             fix = "group its values, or leave it out"
             raise GoldenError(f"slice {name!r} parts images too finely", where=str(path), why=why, fix=fix)
+    return chosen
+
+
+def read_split(path: Path, split: MeasuredSplit, known_labels: Collection[str] | None = None) -> GoldenSet:
+    """The golden set's rows of a split, whatever they say of which labels; with `known_labels`, of no others.
+
+    Raises:
+        GoldenError: it cannot be read, names unknown labels, or has no row of the split.
+    """
+    golden = GoldenSet.read(path, known_labels)
+    chosen = golden if split == "all" else golden.only(split)
+    if not len(chosen):
+        why = f"all of its {len(golden):,} rows are of another split"
+        fix = "name another --split, or `all`"
+        raise GoldenError(f"no row is for {split!r}", where=str(path), why=why, fix=fix)
     return chosen
 
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from assay.jobs.datafile import unreadable
-from assay.jobs.release_choice import Resolved, Tell, choose_release
+from assay.jobs.release_choice import choose_release
 from assay.jobs.release_copy import fetch_release
 from assay.jobs.report import READING
 from assay.jobs.store import Store
@@ -22,6 +22,7 @@ from assay.platform.policy import Policy
 from assay.platform.release import Release
 from assay.platform.release_manifest import RELEASE_FILE
 from assay.registry.place import RegistrySpec
+from assay.registry.resolving import Resolved, Tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,14 @@ from assay.jobs.migration_record import Measured, MigrationRecord, Pair, read_ma
 from assay.jobs.migration_rows import Carrier
 from assay.jobs.migration_writer import CarriedFacts, Stores, carry_over, prepare, refuse_forgotten_since
 from assay.jobs.reencode_price import RatesSpec, ReencodePrice, price_of_reencoding
-from assay.jobs.release_choice import ChosenFacts, Resolved, choose_release, origins_of, pinned
+from assay.jobs.release_choice import ChosenFacts, choose_release, origins_of, pinned
 from assay.jobs.store import Store, now
 from assay.platform.embedding_map import EmbeddingMap
 from assay.platform.errors import SpecError
 from assay.platform.faults import FaultKind
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.resolving import Resolved
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and how much there is."""

@@ -27,7 +27,7 @@ from assay.jobs.pipeline import Flow
 from assay.jobs.pools import Cluster, ClusterSpec, size_judges
 from assay.jobs.recorded import RecordChoice, RecordedFacts, recorded, refuse_unrecordable
 from assay.jobs.reencode_price import price_of_reencoding
-from assay.jobs.release_choice import RegistryChoice
+from assay.jobs.release_choice import RegistryChoice, tell_moved
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import Run
 from assay.jobs.run_summary import summary_of_reaudit
@@ -116,6 +116,7 @@ class _Audit:
         """Everything that can be found wrong before a cluster starts is found here."""
         began = time.monotonic()
         chosen = find_release(store, spec.release or "starter", spec.registry, watcher.noticed)
+        tell_moved(store.run() or {}, chosen, watcher.noticed)
         policy = chosen.release.policy(spec.policy).name
         _refuse_other_encoder(store, Binding.of(chosen.release))
         finish_erasure(store, watcher.noticed)

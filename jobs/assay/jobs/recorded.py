@@ -12,8 +12,9 @@ from pydantic import Field
 
 from assay.jobs.release_choice import ChosenFacts
 from assay.platform.errors import AssayError
+from assay.registry.evidence import FACTS_FILE
 from assay.registry.place import Place, RegistrySpec, is_named
-from assay.registry.recording import FACTS_FILE, OpenRun, Recording, record
+from assay.registry.recording import OpenRun, Recording, record
 
 RecordChoice = Annotated[
     bool, Field(description="record this as an MLflow run; done anyway with a registry named or a release of one")

@@ -5,20 +5,17 @@ Knows that a release may be of a registry, and what is then written down. Does n
 a release.
 """
 
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from assay.registry.place import Place, RegistrySpec
-from assay.registry.resolving import Origin, Resolved, resolve
-
-__all__ = ["ChosenFacts", "Origin", "RegistryChoice", "Resolved", "Tell", "choose_release", "origins_of", "pinned"]
+from assay.registry.place import RegistrySpec
+from assay.registry.resolving import Origin, Resolved, Tell, resolve
 
 RegistryChoice = Annotated[
     RegistrySpec, Field(description="registry of models:/NAME-release@champion and models:/NAME-release/VERSION")
 ]
-Tell = Callable[[str], None]
 
 
 class ChosenFacts(BaseModel, frozen=True):
@@ -35,13 +32,10 @@ def choose_release(
 
     Raises:
         ReleaseError: there is no such release.
-        SpecError: no registry can be at the address that is given.
+        SpecError: no registry can be at its address.
         RegistryError, CredentialsError: the registry does not hand it out.
     """
-    registry = registry or RegistrySpec()
-    if registry.uri is not None:
-        Place.of(registry)  # refused now, also when only the finished job would be recorded there
-    return resolve(named, registry, tell)
+    return resolve(named, registry or RegistrySpec(), tell)
 
 
 def origins_of(**chosen: Resolved) -> dict[str, Origin]:
@@ -49,6 +43,24 @@ def origins_of(**chosen: Resolved) -> dict[str, Origin]:
     return {name: one.origin for name, one in chosen.items() if one.origin is not None}
 
 
+def tell_moved(latest: Mapping[str, Any], chosen: Resolved, tell: Tell) -> None:
+    """Say that a name means another release than when a run was cut off; `latest` is its record. This one judges by
+    what the name means now."""
+    origin, before = chosen.origin, (latest.get("origins") or {}).get("release")
+    if origin is None or before is None or latest.get("state") == "done":
+        return
+    then = Origin.model_validate(before)
+    if then.asked == origin.asked and then.digest != origin.digest:
+        tell(
+            f"{then.asked} was version {then.version} when run {latest.get('run')} was cut off, and is version "
+            f"{origin.version} now, which judges here; to finish that one: --release {_pinned(then)}"
+        )
+
+
 def pinned(named: str, chosen: Resolved) -> str:
     """A reference that means the same release tomorrow, when another may be champion."""
-    return named if chosen.origin is None else f"models:/{chosen.origin.model}/{chosen.origin.version}"
+    return named if chosen.origin is None else _pinned(chosen.origin)
+
+
+def _pinned(origin: Origin) -> str:
+    return f"models:/{origin.model}/{origin.version}"

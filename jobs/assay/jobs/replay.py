@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
+from assay.jobs.evaluate import MeasuredSplit, read_split
 from assay.jobs.forgotten import unerased
 from assay.jobs.judged import Judged, find_release, judged_by
 from assay.jobs.recorded import RecordChoice, RecordedFacts, recorded, refuse_unrecordable
@@ -42,7 +43,8 @@ class ReplaySpec(Spec):
     etag: str | None = Field(None, description="version of the image; unset: the one observed last")
     sample: int = Field(1000, ge=1, description="without a uri: so many verdicts, drawn at random")
     seed: int = Field(0, description="another seed draws others")
-    golden: Path | None = Field(None, description="golden set, Parquet: instead of a sample, all images of it")
+    golden: Path | None = Field(None, description="golden set, Parquet: its images instead of a sample")
+    split: MeasuredSplit = Field("test", description="its rows, as of `assay evaluate`; those of no split serve both")
     release: str | None = Field(
         None, description="release that judged: id in the store, directory or models:/…; unset: the latest run's"
     )
@@ -91,7 +93,7 @@ class ReplayFacts(RecordedFacts, frozen=True):
     differing: tuple[str, ...]
     """What is not, each in words."""
     golden: str = ""
-    """Digest of the golden set whose images these are; empty if they are not of one."""
+    """Digest of the golden rows whose images these are, as scorecards have it; empty if they are not of any."""
     missing: int = 0
     """Images of the golden set of which the store has no such verdict."""
     uri: str = ""
@@ -122,7 +124,7 @@ def replay(spec: ReplaySpec) -> ReplayFacts:
         why = f"{spec.uri}, and --golden {spec.golden}"
         raise SpecError("one image or a golden set", where="--golden", why=why, fix="leave one away")
     refuse_unrecordable(spec)
-    golden = None if spec.golden is None else GoldenSet.read(spec.golden)
+    golden = None if spec.golden is None else read_split(spec.golden, spec.split)
     store = Store.open(Storage(spec.storage), spec.store)
     chosen = find_release(store, spec.release, spec.registry)
     judged = judged_by(store, chosen.release, spec.policy)

@@ -15,12 +15,13 @@ from assay.jobs.generation import Generation
 from assay.jobs.plan import PlanFacts
 from assay.jobs.pools import Cluster
 from assay.jobs.recorded import RecordedFacts
-from assay.jobs.release_choice import Resolved, origins_of
+from assay.jobs.release_choice import origins_of
 from assay.jobs.store import now
 from assay.jobs.work import Receipt, Task
 from assay.platform.faults import OK
 from assay.platform.release import Release
 from assay.platform.spec import Spec
+from assay.registry.resolving import Resolved
 
 _VERSIONED = ("assay", "ray", "torch", "open-clip-torch", "pillow", "deltalake")
 """Packages a run depends on most."""

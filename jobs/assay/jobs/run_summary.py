@@ -132,8 +132,10 @@ def summary_of_diff(facts: "DiffFacts", store: Store, before: Release, after: Re
 def summary_of_replay(facts: "ReplayFacts", spec: "ReplaySpec", store: Store, release: Release) -> Recording:
     """A replay: how many verdicts are the same. Which image, if one was named, is in the facts."""
     counts = {"replayed": facts.replayed, "exact": facts.exact, "missing": facts.missing}
-    asked: dict[str, object] = {"store": spec.store, "policy": facts.policy, "golden": spec.golden}
-    if spec.uri is None and spec.golden is None:
+    asked: dict[str, object] = {"store": spec.store, "policy": facts.policy}
+    if spec.golden is not None:
+        asked |= {"golden": spec.golden, "split": spec.split}
+    elif spec.uri is None:
         asked |= {"sample": spec.sample, "seed": spec.seed}
     data = [data_of(spec.store, generations(store))]
     data += [Data("golden", facts.golden, str(spec.golden))] if facts.golden else []

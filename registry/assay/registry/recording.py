@@ -18,7 +18,6 @@ from assay.registry.runs import Runs
 
 KIND, RELEASE, RELEASE_DIGEST = "assay.kind", "assay.release", "assay.release_digest"
 """Tags of every recorded run; the promotion gate finds evidence by them."""
-FACTS_FILE = "facts.json"
 
 
 @dataclass(frozen=True)
