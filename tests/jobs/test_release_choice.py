@@ -14,7 +14,7 @@ from assay.jobs.backfill import BackfillSpec
 from assay.jobs.calibrate import CalibrateSpec
 from assay.jobs.cli import main
 from assay.jobs.diff import DiffSpec
-from assay.jobs.doctor import DoctorSpec
+from assay.jobs.doctor import DoctorSpec, _release
 from assay.jobs.evaluate import EvaluateSpec
 from assay.jobs.golden_exchange import ImportSpec
 from assay.jobs.golden_sample import SampleSpec
@@ -121,6 +121,12 @@ def test_what_a_name_means_tomorrow(registered: Registered) -> None:
     assert chosen.release.id == registered.second.id
     assert pinned(CHAMPION, chosen) == "models:/assay-release/2"
     assert pinned("starter", Resolved(chosen.release)) == "starter"
+
+
+def test_the_doctor_says_which_it_is(registered: Registered) -> None:
+    told = _release(choose_release("models:/assay-release/2", registered.spec))
+    assert f"{registered.second.id}, version 2 of assay-release in sqlite:///" in told
+    assert " in sqlite" not in _release(Resolved(registered.second))
 
 
 def test_in_every_command(

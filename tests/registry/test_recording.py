@@ -95,12 +95,13 @@ def test_an_artifact_store_that_raises_what_it_likes_is_told(
     assert "NoSuchBucket" in told.value.why
 
 
-def test_where_no_registry_can_be(tmp_path: Path) -> None:
+def test_where_no_registry_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for uri, what in (("ftp://registry", "no registry can be"), ("http://me:canary@registry", "a password stands")):
         with pytest.raises(SpecError, match=what) as told:
             record(RegistrySpec(uri=uri), RECORDING, nothing)
         assert "canary" not in str(told.value)
-    away = RegistrySpec(uri="http://127.0.0.1:9", retries=0, cache=tmp_path)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = RegistrySpec(uri="http://127.0.0.1:9", cache=tmp_path)
     with pytest.raises(RegistryError, match="could not"):
         record(away, RECORDING, nothing)
 

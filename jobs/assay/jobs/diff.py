@@ -78,20 +78,16 @@ def diff(spec: DiffSpec, tell: Tell = lambda _line: None) -> DiffFacts:
     refuse_unrecordable(spec)
     storage = Storage(spec.storage)
     store = Store.open(storage, spec.store)
-    files: dict[Path, bytes] = {}
+    chosen = [find_release(store, ref, spec.registry, tell) for ref in (spec.before, spec.after)]
+    before, after = (one.release for one in chosen)
     with unerased(store):  # an erasure that begins after this finds the traces
-        chosen = [find_release(store, ref, spec.registry, tell) for ref in (spec.before, spec.after)]
-        before, after = (one.release for one in chosen)
         facts = _compare(store, spec, (before, after), tell)
         facts = facts.model_copy(update={"origins": origins_of(**dict(zip(NAMES, chosen, strict=True)))})
-        named = {one.uri for one in facts.samples()}
-        if spec.html is not None:
-            facts, files = _write_up(facts, spec.html, store, tell)
-            if spec.trace:
-                leave_trace_of(store, named, files)
-        trace = functools.partial(leave_trace_of, store, named) if named else None
-        page = {path.name: content for path, content in files.items() if path == spec.html}
-        facts = recorded(facts, spec, summary_of_diff(facts, store, before, after), page, trace)
+        facts, page = _draw(facts, spec.html, store, tell)
+        facts = _record(facts, spec, store, (before, after), page)
+        files = {} if spec.html is None else _files(facts, spec.html, page)
+        if spec.trace and files:
+            leave_trace_of(store, _named(facts), files)
     for path, content in files.items():
         storage.write(str(path.absolute()), content)
     return facts
@@ -136,10 +132,28 @@ def _compare(store: Store, spec: DiffSpec, releases: tuple[Release, Release], te
     )
 
 
-def _write_up(facts: DiffFacts, html: Path, store: Store, tell: Tell) -> tuple[DiffFacts, dict[Path, bytes]]:
-    """The page and its figures, by the files that they are about to become."""
-    beside = html.with_suffix(".json")
-    facts = facts.model_copy(update={"html": str(html), "json_file": str(beside)})
+def _draw(facts: DiffFacts, html: Path | None, store: Store, tell: Tell) -> tuple[DiffFacts, bytes]:
+    """The page, and facts that name it; nothing, if it is not asked for."""
+    if html is None:
+        return facts, b""
+    facts = facts.model_copy(update={"html": str(html), "json_file": str(html.with_suffix(".json"))})
     tell("drawing pictures")
-    page = render_change(facts, draw_pictures(pictures_of(facts), fetch_stored(store.storage)))
-    return facts, {html: page.encode(), beside: facts.model_dump_json(indent=1).encode()}
+    return facts, render_change(facts, draw_pictures(pictures_of(facts), fetch_stored(store.storage))).encode()
+
+
+def _record(
+    facts: DiffFacts, spec: DiffSpec, store: Store, releases: tuple[Release, Release], page: bytes
+) -> DiffFacts:
+    named = _named(facts)
+    trace = functools.partial(leave_trace_of, store, named) if named else None
+    files = {} if spec.html is None else {spec.html.name: page}
+    return recorded(facts, spec, summary_of_diff(facts, store, *releases), files, trace)
+
+
+def _files(facts: DiffFacts, html: Path, page: bytes) -> dict[Path, bytes]:
+    """The page and its figures, by the files that they are about to become."""
+    return {html: page, html.with_suffix(".json"): facts.model_dump_json(indent=1).encode()}
+
+
+def _named(facts: DiffFacts) -> set[str]:
+    return {one.uri for one in facts.samples()}
