@@ -23,12 +23,13 @@ from assay.jobs.library_compile import CompileSpec
 from assay.jobs.migrate import MigrateSpec
 from assay.jobs.prevalence_sample import PrevalenceSampleSpec
 from assay.jobs.reaudit import ReauditSpec
-from assay.jobs.release_choice import Resolved, choose_release, pinned
+from assay.jobs.release_choice import choose_release, pinned
 from assay.jobs.replay import ReplaySpec
 from assay.jobs.store import Store
 from assay.jobs.suggestion import SuggestSpec
 from assay.platform.errors import ReleaseError
 from assay.platform.storage import Storage
+from assay.registry.resolving import Resolved
 from tests.conftest import Silent, write_pictures
 from tests.registered import CHAMPION, Registered
 from tests.serial_backfill import reaudit_alone, run_alone
@@ -178,7 +179,10 @@ def test_no_command_is_left_out() -> None:
 
 
 def test_there_is_one_door() -> None:
-    doors = {"assay.platform.release.resolve_release": [], "assay.registry.resolving.resolve": ["release_choice.py"]}
+    doors = {
+        "assay.platform.release.resolve_release": ["release_commands.py"],  # registers what lies in a directory
+        "assay.registry.resolving.resolve": ["release_choice.py"],
+    }
     for name, knowing in doors.items():
         assert [path.name for path in modules("jobs") if name in imported(path)] == knowing, name
 

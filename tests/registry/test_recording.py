@@ -64,7 +64,9 @@ def test_all_of_it_is_there(spec: RegistrySpec) -> None:
 
 def test_data_are_named_and_not_copied(spec: RegistrySpec) -> None:
     run = record(spec, RECORDING, nothing)
-    [seen] = as_it_is(spec, run).inputs.dataset_inputs
+    inputs = as_it_is(spec, run).inputs
+    assert inputs is not None
+    [seen] = inputs.dataset_inputs
     assert (seen.dataset.name, seen.dataset.digest) == ("golden", GOLDEN.digest[:36])
     assert GOLDEN.uri in seen.dataset.source
 

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from assay.platform.document import did_you_mean
-from assay.platform.errors import RegistryError, SpecError
+from assay.platform.errors import RegistryError, SpecError, StorageError
 from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.registry.evidence import Documents, gather
@@ -42,10 +42,15 @@ class MoveSpec(Spec):
     registry: RegistrySpec = Field(RegistrySpec(), description="where the release is registered")
 
 
-class PromoteSpec(MoveSpec):
-    """Which release decides from now on."""
+class NamedRelease(Spec):
+    """Which registered release."""
 
     release: str = Field(kw_only=False, description="version, models:/…, or id of a registered release")
+
+
+class PromoteSpec(MoveSpec, NamedRelease):
+    """Which release decides from now on."""
+
     alias: Alias = Field(CHAMPION, description="challenger: it is watched, not asked; no gate")
     evidence: tuple[Path, ...] = Field(
         (), description="what evaluate, diff and replay --golden printed with --json; besides what runs recorded"
@@ -134,6 +139,7 @@ def rollback(spec: RollbackSpec, tell: Tell = lambda _line: None) -> MoveFacts:
         RegistryError: the registry cannot be asked, or the earlier one was deleted or changed.
     """
     registry = Registry(spec.registry)
+    mended = settle(registry, deliver_to(spec.webhook, registry.log, tell))
     last = registry.log.last()
     target = _former(registry, last, spec.to)
     version = registry.models.version("release", target.version)
@@ -151,6 +157,7 @@ def rollback(spec: RollbackSpec, tell: Tell = lambda _line: None) -> MoveFacts:
         entry=None,
         registry=registry.place.uri,
         log=registry.log.uri,
+        mended=tuple(mended),
     )
     return _move(registry, spec, facts, last, tell)
 
@@ -186,7 +193,7 @@ def _move(registry: Registry, spec: MoveSpec, facts: MoveFacts, last: Entry | No
 def _follow(registry: Registry, entry: Entry, spec: MoveSpec, tell: Tell) -> list[str]:
     try:
         return settle(registry, deliver_to(spec.webhook, registry.log, tell))
-    except RegistryError as error:
+    except (RegistryError, StorageError) as error:  # a password that ended is of object storage's kind
         raise RegistryError(
             f"{entry.after.shown} is {entry.alias}, but MLflow does not say so yet",
             where=error.where,
