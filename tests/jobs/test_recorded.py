@@ -18,7 +18,7 @@ from assay.registry.runs import RunFacts
 from tests.conftest import write_pictures
 from tests.jobs.change_stores import judge_by, observed_store
 from tests.jobs.colour_releases import COLOURS, colour_row, embedded_rows, write_golden
-from tests.registered import CHAMPION, Registered
+from tests.registry_of_two import CHAMPION, RegistryOfTwo
 from tests.serial_backfill import without_ray
 
 IMAGES, FAULT = 120, 7
@@ -30,7 +30,7 @@ class Rig:
     """A registry, and a store that both of its releases judged."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.registered = folder, Registered(folder / "registry")
+        self.folder, self.registered = folder, RegistryOfTwo(folder / "registry")
         self.first, self.second = self.registered.first, self.registered.second
         self.store = observed_store(folder / "store", self.first, IMAGES, faults=[FAULT])
         for release in (self.first, self.second):
@@ -138,11 +138,8 @@ def test_nothing_is_recorded_that_was_not_asked_for(
     assert (tmp_path / "assay-registry" / "mlflow.db").is_file()
 
 
-def test_a_job_that_cannot_be_recorded_is_finished(
-    rig: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    away = ("--registry.uri", "http://127.0.0.1:9")
+def test_a_job_that_cannot_be_recorded_is_finished(rig: Rig, capsys: pytest.CaptureFixture[str]) -> None:
+    away = ("--registry.uri", "http://127.0.0.1:9", "--registry.retries", "0")
     assert main(["replay", rig.store.uri, "--json", *away]) == 0
     told = capsys.readouterr()
     facts = json.loads(told.out)
@@ -157,7 +154,7 @@ def test_an_address_that_can_never_be_is_refused_before_anything_starts(
     asked = ["backfill", str(tmp_path / "bucket"), "--store", str(tmp_path / "store")]
     assert main([*asked, "--registry.uri", f"https://me:{CANARY}@registry.example"]) == 2
     told = capsys.readouterr()
-    assert "a password stands in the registry's address" in told.err
+    assert "a user stands in the registry's address" in told.err
     assert CANARY not in told.err + told.out
     assert not (tmp_path / "store").exists()
     assert main(["replay", rig.store.uri, "--registry.uri", "file:///old/mlruns"]) == 2

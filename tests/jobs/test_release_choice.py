@@ -31,18 +31,18 @@ from assay.platform.errors import ReleaseError
 from assay.platform.storage import Storage
 from assay.registry.resolving import Resolved
 from tests.conftest import Silent, write_pictures
-from tests.registered import CHAMPION, Registered
+from tests.registry_of_two import CHAMPION, RegistryOfTwo
 from tests.serial_backfill import reaudit_alone, run_alone
 from tests.test_architecture import imported, modules
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    return Registered(tmp_path_factory.mktemp("registered"))
+def registered(tmp_path_factory: pytest.TempPathFactory) -> RegistryOfTwo:
+    return RegistryOfTwo(tmp_path_factory.mktemp("registered"))
 
 
 @pytest.fixture
-def place(registered: Registered, tmp_path: Path) -> dict[str, Any]:
+def place(registered: RegistryOfTwo, tmp_path: Path) -> dict[str, Any]:
     """A bucket of pictures, the place of a store, and who judges: the champion, which is version 1."""
     registered.promote(1)
     write_pictures(tmp_path / "bucket", 12)
@@ -56,7 +56,7 @@ def judges(store: str) -> set[str]:
 
 
 def test_where_it_came_from_is_pinned(
-    registered: Registered, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    registered: RegistryOfTwo, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = run_alone(place, monkeypatch)
     record = Store.open(Storage(), place["store"]).run() or {}
@@ -72,7 +72,7 @@ def test_where_it_came_from_is_pinned(
 class Usurper(Silent):
     """Promotes version 2 as soon as the first verdicts are committed."""
 
-    def __init__(self, registered: Registered) -> None:
+    def __init__(self, registered: RegistryOfTwo) -> None:
         self.registered, self.heard = registered, list[str]()
 
     def committed(self, _receipts: object) -> None:
@@ -83,7 +83,7 @@ class Usurper(Silent):
 
 
 def test_a_champion_that_moves_meanwhile_changes_nothing(
-    registered: Registered, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    registered: RegistryOfTwo, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = run_alone(place, monkeypatch, Usurper(registered))
     assert choose_release(CHAMPION, registered.spec).release.id == registered.second.id
@@ -102,7 +102,7 @@ def killed(*_all: object) -> None:
 
 
 def test_a_run_cut_off_under_another_champion_is_told(
-    registered: Registered, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    registered: RegistryOfTwo, place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as cut:
         cut.setattr(backfill_job, "conserve", killed)
@@ -117,21 +117,21 @@ def test_a_run_cut_off_under_another_champion_is_told(
     assert run_alone(place | {"release": "models:/assay-release/1"}, monkeypatch).release == registered.first.id
 
 
-def test_what_a_name_means_tomorrow(registered: Registered) -> None:
+def test_what_a_name_means_tomorrow(registered: RegistryOfTwo) -> None:
     chosen = choose_release("models:/assay-release/2", registered.spec)
     assert chosen.release.id == registered.second.id
     assert pinned(CHAMPION, chosen) == "models:/assay-release/2"
     assert pinned("starter", Resolved(chosen.release)) == "starter"
 
 
-def test_the_doctor_says_which_it_is(registered: Registered) -> None:
+def test_the_doctor_says_which_it_is(registered: RegistryOfTwo) -> None:
     told = _release(choose_release("models:/assay-release/2", registered.spec))
     assert f"{registered.second.id}, version 2 of assay-release in sqlite:///" in told
     assert " in sqlite" not in _release(Resolved(registered.second))
 
 
 def test_in_every_command(
-    registered: Registered,
+    registered: RegistryOfTwo,
     place: dict[str, Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -161,7 +161,7 @@ def test_in_every_command(
             assert facts["origins"], command
 
 
-def test_an_alias_that_nobody_has(registered: Registered, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alias_that_nobody_has(registered: RegistryOfTwo, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["library", "lint", "starter", "--release", "models:/assay-release@challenger", *registered.flags]
     assert main(asked) == 2
     assert "no release is challenger" in capsys.readouterr().err
@@ -187,7 +187,7 @@ def test_there_is_one_door() -> None:
         assert [path.name for path in modules("jobs") if name in imported(path)] == knowing, name
 
 
-def test_mlflow_is_imported_only_when_it_is_asked(registered: Registered, tmp_path: Path) -> None:
+def test_mlflow_is_imported_only_when_it_is_asked(registered: RegistryOfTwo, tmp_path: Path) -> None:
     asked = (
         "import sys\nfrom assay.jobs import commands, evaluate, diff, replay, calibrate, reaudit\n"
         "from assay.jobs.release_choice import choose_release\nfrom assay.registry.place import RegistrySpec\n"

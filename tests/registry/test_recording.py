@@ -27,12 +27,6 @@ RECORDING = Recording(
 )
 
 
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> RegistrySpec:
-    folder = tmp_path_factory.mktemp("recorded")
-    return RegistrySpec(uri=f"sqlite:///{folder}/mlflow.db", cache=folder / "cache")
-
-
 def nothing(_run: OpenRun) -> Mapping[str, bytes]:
     return {}
 
@@ -44,35 +38,37 @@ def as_it_is(spec: RegistrySpec, run: str) -> "Run":
     return MlflowClient(tracking_uri=str(spec.uri)).get_run(run)
 
 
-def test_all_of_it_is_there(spec: RegistrySpec) -> None:
+def test_all_of_it_is_there(registry_spec: RegistrySpec, tmp_path: Path) -> None:
     places: list[Path | str] = []
 
     def files(run: OpenRun) -> Mapping[str, bytes]:
         places.extend(run.place(name) for name in ("facts.json", "page.html"))
         return {"facts.json": b"{}", "page.html": b"<p>"}
 
-    run = record(spec, RECORDING, files)
-    registry = Registry(spec)
+    run = record(registry_spec, RECORDING, files)
+    registry = Registry(registry_spec)
     [found] = registry.runs.runs({"assay.kind": "evaluate", "assay.release": RECORDING.release})
     assert (found.id, found.name) == (run, f"evaluate {RECORDING.release}")
     assert found.tags["assay.release_digest"] == RECORDING.digest
     assert found.tags["assay.golden"] == GOLDEN.digest
     assert found.params == {"split": "test", "golden": "x" * 500}
     assert found.metrics == {"images": 12.0, "review.precision/red_things": 0.5}
-    assert [path.read_bytes() for path in map(Path, places)] == [b"{}", b"<p>"]
+    is_here = [isinstance(place, Path) for place in places]
+    assert is_here == [registry.place.is_local] * 2
+    fetched = [registry.runs.fetch(str(place), tmp_path / "fetched").read_bytes() for place in places]
+    assert fetched == [b"{}", b"<p>"]
 
 
-def test_data_are_named_and_not_copied(spec: RegistrySpec) -> None:
-    run = record(spec, RECORDING, nothing)
-    inputs = as_it_is(spec, run).inputs
+def test_data_are_named_and_not_copied(local: RegistrySpec) -> None:
+    run = record(local, RECORDING, nothing)
+    inputs = as_it_is(local, run).inputs
     assert inputs is not None
     [seen] = inputs.dataset_inputs
     assert (seen.dataset.name, seen.dataset.digest) == ("golden", GOLDEN.digest[:36])
     assert GOLDEN.uri in seen.dataset.source
 
 
-def test_a_run_that_was_cut_off_is_no_evidence(spec: RegistrySpec) -> None:
-    before = len(Registry(spec).runs.runs({"assay.kind": "evaluate"}))
+def test_a_run_that_was_cut_off_is_no_evidence(local: RegistrySpec) -> None:
     begun: list[str] = []
 
     def stopped(run: OpenRun) -> Mapping[str, bytes]:
@@ -80,30 +76,29 @@ def test_a_run_that_was_cut_off_is_no_evidence(spec: RegistrySpec) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        record(spec, RECORDING, stopped)
-    assert len(Registry(spec).runs.runs({"assay.kind": "evaluate"})) == before
-    assert as_it_is(spec, begun[0]).info.status == "FAILED"
+        record(local, RECORDING, stopped)
+    assert Registry(local).runs.runs({"assay.kind": "evaluate"}) == []
+    assert as_it_is(local, begun[0]).info.status == "FAILED"
 
 
 def test_an_artifact_store_that_raises_what_it_likes_is_told(
-    spec: RegistrySpec, monkeypatch: pytest.MonkeyPatch
+    local: RegistrySpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_bucket(*_all: object) -> str:
         raise RuntimeError("NoSuchBucket")
 
     monkeypatch.setattr(Runs, "upload", no_bucket)
     with pytest.raises(RegistryError, match="did not take a run's files") as told:
-        record(spec, RECORDING, nothing)
+        record(local, RECORDING, nothing)
     assert "NoSuchBucket" in told.value.why
 
 
-def test_where_no_registry_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for uri, what in (("ftp://registry", "no registry can be"), ("http://me:canary@registry", "a password stands")):
+def test_where_no_registry_can_be(tmp_path: Path) -> None:
+    for uri, what in (("ftp://registry", "no registry can be"), ("http://me:canary@registry", "a user stands")):
         with pytest.raises(SpecError, match=what) as told:
             record(RegistrySpec(uri=uri), RECORDING, nothing)
         assert "canary" not in str(told.value)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    away = RegistrySpec(uri="http://127.0.0.1:9", cache=tmp_path)
+    away = RegistrySpec(uri="http://127.0.0.1:9", retries=0, cache=tmp_path)
     with pytest.raises(RegistryError, match="could not"):
         record(away, RECORDING, nothing)
 

@@ -5,21 +5,20 @@ from typing import Any
 
 from assay.platform.release import Release
 from assay.registry.evidence import FACTS_FILE
-from assay.registry.gate import CHECKS
 from assay.registry.place import RegistrySpec
-from assay.registry.promotion import PromoteSpec, promote
 from assay.registry.registering import RegisterSpec, register
 from assay.registry.registry import Registry
 from assay.registry.runs import RunFacts
 from tests.jobs.change_stores import release_of
 from tests.jobs.colour_releases import FIRM, LIBRARY, POLICY
+from tests.promoters import waived_promotion
 
 CHAMPION = "models:/assay-release@champion"
 PLAIN = LIBRARY.replace("RED", "red").replace("BLUE", "blue")
 WIDER = LIBRARY.replace("RED", "red, green").replace("BLUE", "blue")
 
 
-class Registered:
+class RegistryOfTwo:
     """The registry. Of its two releases, version 1 was promoted and version 2 was not."""
 
     def __init__(self, folder: Path) -> None:
@@ -42,8 +41,7 @@ class Registered:
 
     def promote(self, version: int) -> None:
         """Make a version champion, whatever the gate says."""
-        waived = tuple(f"{check}=not what is tested" for check in CHECKS)
-        assert promote(PromoteSpec(release=str(version), waive=waived, registry=self.spec)).moved
+        assert waived_promotion(self.spec, version).moved
 
     def runs(self, kind: str) -> list[RunFacts]:
         """What was recorded of a kind of job, newest first."""
