@@ -71,7 +71,7 @@ def backfill(
     refuse_unrecordable(spec)
     with in_a_hurry_after(stop, store.storage):
         run, facts = _run(store, spec, watcher, stop, command)
-    return recorded(facts, spec, summary_of_backfill(facts, run))
+    return recorded(facts, spec, lambda: summary_of_backfill(facts, run))
 
 
 def _run(

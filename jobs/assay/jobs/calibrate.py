@@ -122,7 +122,7 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
         promises=tuple(_facts(made, points)),
         origins=origins_of(release=chosen),
     )
-    return recorded(facts, spec, summary_of_calibration(facts, spec, (release, made), golden.digest))
+    return recorded(facts, spec, lambda: summary_of_calibration(facts, spec, (release, made), golden.digest))
 
 
 def gather_truth(

@@ -147,7 +147,7 @@ def _record(
     named = _named(facts)
     trace = functools.partial(leave_trace_of, store, named) if named else None
     files = {} if spec.html is None else {spec.html.name: page}
-    return recorded(facts, spec, summary_of_diff(facts, store, *releases), files, trace)
+    return recorded(facts, spec, lambda: summary_of_diff(facts, store, *releases), files, trace)
 
 
 def _files(facts: DiffFacts, html: Path, page: bytes) -> dict[Path, bytes]:

@@ -95,7 +95,8 @@ def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
     files = {} if spec.html is None else {spec.html.name: _page(replace(found, facts=facts))}
     if spec.html is not None:
         write_file(spec.html, files[spec.html.name], if_absent=False)
-    return replace(found, facts=recorded(facts, spec, summary_of_evaluation(facts, spec, releases), files))
+    facts = recorded(facts, spec, lambda: summary_of_evaluation(found.facts, spec, releases), files)
+    return replace(found, facts=facts)
 
 
 def _page(found: Evaluated) -> bytes:

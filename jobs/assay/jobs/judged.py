@@ -67,10 +67,9 @@ def find_release(
         raise SpecError(
             "nothing was judged yet", where=store.shown, why="no run is recorded", fix="run `assay backfill` first"
         )
-    is_kept = "/" not in wanted and store.size_of(f"releases/{wanted}/{RELEASE_FILE}") is not None
-    return (
-        Resolved(fetch_release(store.storage, store.uri, wanted)) if is_kept else choose_release(wanted, registry, tell)
-    )
+    if "/" not in wanted and store.size_of(f"releases/{wanted}/{RELEASE_FILE}") is not None:
+        return Resolved(fetch_release(store.storage, store.uri, wanted))
+    return choose_release(wanted, registry, tell)
 
 
 def find_judged(store: Store, release: str | None = None, policy: str | None = None) -> Judged:

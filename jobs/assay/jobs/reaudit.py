@@ -101,7 +101,7 @@ def reaudit(
         audit = _Audit.prepare(store, spec, watcher)
         audit.run.command = command
         facts = audit.work_through(watcher, stop)
-    return recorded(facts, spec, summary_of_reaudit(facts, audit.run))
+    return recorded(facts, spec, lambda: summary_of_reaudit(facts, audit.run))
 
 
 class _Audit:

@@ -59,26 +59,27 @@ def refuse_unrecordable(spec: Recordable) -> None:
 def recorded(
     facts: F,
     spec: Recordable,
-    summary: Recording,
+    summary: Callable[[], Recording],
     files: Mapping[str, bytes] | None = None,
     leave_trace: Callable[[Files], None] | None = None,
 ) -> F:
     """The facts, with the run that keeps them and `files`; or with why there is none. Never stops a finished job.
 
-    `leave_trace` is told what is about to be stored, and where, before it is: for files that name images.
+    `summary` is asked for only if it is recorded. `leave_trace` is told what is about to be stored, and where, before
+    it is: for files that name images.
     """
     if not (spec.record or is_named(spec.registry) or facts.origins):
         return facts
 
     def contents(run: OpenRun) -> dict[str, bytes]:
         told = facts.model_copy(update={"recorded": run.id}).model_dump_json()
-        found = {FACTS_FILE: told.encode(), **(files or {})}
+        found = {**(files or {}), FACTS_FILE: told.encode()}
         if leave_trace is not None:
             leave_trace({run.place(name): content for name, content in found.items()})
         return found
 
     try:
-        run = record(_registry_of(spec, facts), summary, contents)
+        run = record(_registry_of(spec, facts), summary(), contents)
     except AssayError as error:
         return facts.model_copy(update={"not_recorded": f"{error.what}: {error.why}; {error.fix}"})
     return facts.model_copy(update={"recorded": run})

@@ -131,8 +131,8 @@ def replay(spec: ReplaySpec) -> ReplayFacts:
     with unerased(store):  # an erasure that begins after this finds the trace
         facts, named = _replay(store, judged, spec, golden)
         facts = facts.model_copy(update={"origins": origins_of(release=chosen)})
-        summary = summary_of_replay(facts, spec, store, chosen.release)
         trace = functools.partial(leave_trace_of, store, named) if named else None
+        summary = functools.partial(summary_of_replay, facts, spec, store, chosen.release)
         return recorded(facts, spec, summary, leave_trace=trace)
 
 
