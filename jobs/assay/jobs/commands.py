@@ -35,7 +35,7 @@ from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
-from assay.jobs.printed import FLAT, AsJson, print_facts
+from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
 from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
@@ -47,10 +47,9 @@ from assay.platform.errors import AssayError
 from assay.platform.storage import Storage
 
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
+_KEYS = ("access-key", "secret-key", "session-token")
 _SECRETS = (
-    "--storage.access-key",
-    "--storage.secret-key",
-    "--storage.session-token",
+    *(f"--{of}storage.{key}" for of in ("", "registry.") for key in _KEYS),
     "--registry.password",
     "--webhook.secret",
 )
@@ -102,6 +101,7 @@ def plan(spec: Annotated[PlanCommand, FLAT], *, as_json: AsJson = False) -> int:
 def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
     facts = run_backfill(spec, as_json)
+    warn_unrecorded(facts)
     print_facts(facts, as_json, "backfill")
     return _judged(facts, spec)
 
