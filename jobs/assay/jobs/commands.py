@@ -4,7 +4,6 @@ Knows terminals, JSON output and signals. Does not know how the work is done.
 """
 
 import json
-import os
 import shlex
 import signal
 import sys
@@ -31,6 +30,7 @@ from assay.jobs.backfill import BackfillSpec
 from assay.jobs.compact import CompactSpec
 from assay.jobs.demo import DemoSpec
 from assay.jobs.doctor import DoctorSpec
+from assay.jobs.ending import end_at_once
 from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
@@ -77,7 +77,7 @@ def stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
     def asked(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             panel.tell_command("stopped at once; resume with:", command)
-            os._exit(4)
+            end_at_once(4)
         stop.set()
         panel.tell_command("stopping after a commit; once more stops at once. Resume with:", command)
 
