@@ -11,11 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-from pydantic import Field
 from rich.console import Console
 
 from assay.jobs import backfill as backfill_job
@@ -45,15 +43,17 @@ from assay.jobs.status import StatusSpec
 from assay.jobs.store import PlacesSpec, Store
 from assay.jobs.vacuum import VacuumSpec
 from assay.jobs.verify import VerifySpec
-from assay.platform.encoder import EncoderSpec, Precision
 from assay.platform.errors import AssayError
-from assay.platform.release_build import ReleaseSpec, build_release
-from assay.platform.spec import Spec
 from assay.platform.storage import Storage
-from assay.platform.views import Decode
 
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
-_SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-token")
+_SECRETS = (
+    "--storage.access-key",
+    "--storage.secret-key",
+    "--storage.session-token",
+    "--registry.password",
+    "--webhook.secret",
+)
 
 
 class PlanCommand(PlanSpec, PlacesSpec):
@@ -212,41 +212,3 @@ def doctor(spec: Annotated[DoctorSpec, FLAT] = _DOCTOR, *, as_json: AsJson = Fal
     else:
         Console().print(doctor_job.table(findings))
     return 0 if all(finding.well for finding in findings) else 5
-
-
-class BuildCommand(Spec):
-    """What `assay release-build` takes."""
-
-    directory: Path = Field(kw_only=False, description="where the release is written")
-    name: str = Field(description="its name")
-    library: Path = Field(description="semantic library, YAML")
-    policy: tuple[Path, ...] = Field(min_length=1, description="policy, YAML; the first is the default")
-    encoder: str = Field("bundled", description="bundled, an open_clip name such as ViT-B-32, hf-hub:…, local-dir:…")
-    pretrained: str | None = Field(None, description="pretrained tag of an open_clip name")
-    precision: Precision = Field("fp32", description="of the encoder; another one rounds embeddings otherwise")
-    decode: Decode = Field("full", description="scaled: large JPEGs faster, and one verdict in ninety another")
-    calibrated_like: Path | None = Field(
-        None, description="release whose calibration and thresholds are kept, where valid"
-    )
-
-
-def build(spec: Annotated[BuildCommand, FLAT], *, as_json: AsJson = False) -> int:
-    """Make a release directory: encoder, library and policies, pinned by one digest."""
-    encoder = EncoderSpec(model=spec.encoder, pretrained=spec.pretrained, precision=spec.precision, decode=spec.decode)
-    wanted = ReleaseSpec(
-        name=spec.name,
-        encoder=encoder,
-        library=spec.library,
-        policies=spec.policy,
-        calibrated_like=spec.calibrated_like,
-    )
-    release = build_release(spec.directory, wanted)
-    facts = {"release": release.id, "digest": release.digest, "directory": str(spec.directory)}
-    uncalibrated = sorted(set(release.library().labels) - set(release.calibration().labels))
-    if as_json:
-        print(json.dumps({**facts, "uncalibrated": uncalibrated}))
-        return 0
-    print(f"release {release.id} in {spec.directory}")
-    if uncalibrated:
-        print(f"uncalibrated, so nothing is blocked for them: {', '.join(uncalibrated)}; `assay calibrate` mends that")
-    return 0

@@ -42,10 +42,15 @@ class MoveSpec(Spec):
     registry: RegistrySpec = Field(RegistrySpec(), description="where the release is registered")
 
 
-class PromoteSpec(MoveSpec):
-    """Which release decides from now on."""
+class NamedRelease(Spec):
+    """Which registered release."""
 
     release: str = Field(kw_only=False, description="version, models:/…, or id of a registered release")
+
+
+class PromoteSpec(MoveSpec, NamedRelease):
+    """Which release decides from now on."""
+
     alias: Alias = Field(CHAMPION, description="challenger: it is watched, not asked; no gate")
     evidence: tuple[Path, ...] = Field(
         (), description="what evaluate, diff and replay --golden printed with --json; besides what runs recorded"
