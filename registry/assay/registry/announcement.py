@@ -49,7 +49,7 @@ def _row(check: Check) -> str:
 
 
 def _verb(entry: Entry) -> str:
-    return {"promote": "promoted", "rollback": "gone back to", "copy": "copied"}[entry.action]
+    return {"promote": "promoted", "rollback": "gone back to"}[entry.action]
 
 
 def _from(entry: Entry) -> str:

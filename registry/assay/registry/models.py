@@ -126,6 +126,10 @@ class Models:
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version; those it was registered with stay as they are."""
         assert not set(tags) & set(_NEVER_CHANGED), "what a version is never changes"
+        self.correct_version(version, tags)
+
+    def correct_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags that say what a version is, after somebody meddled with them."""
         with self._client.asking(f"tag {version.model}, version {version.number}"):
             for key, value in tags.items():
                 self._client.mlflow.set_model_version_tag(version.model, str(version.number), key, value)

@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from assay.platform.document import did_you_mean
-from assay.platform.errors import RegistryError, SpecError
+from assay.platform.errors import RegistryError, SpecError, StorageError
 from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.registry.evidence import Documents, gather
@@ -27,7 +27,7 @@ from assay.registry.place import RegistrySpec
 from assay.registry.promotion_entry import CHAMPION, FORMER, Alias, Check, Entry, Side
 from assay.registry.promotion_run import keep_evidence
 from assay.registry.registry import Registry
-from assay.registry.settling import settle
+from assay.registry.settling import Told, settle
 from assay.registry.webhook import WebhookSpec, deliver_to
 
 Tell = Callable[[str], None]
@@ -99,7 +99,7 @@ def promote(spec: PromoteSpec, tell: Tell = lambda _line: None) -> MoveFacts:
     """
     waivers = _read_waivers(spec.waive)
     registry = Registry(spec.registry)
-    mended = settle(registry, deliver_to(spec.webhook, registry.log, tell))
+    mended = settle(registry, deliver_to(spec.webhook, registry, tell))
     last = registry.log.last()
     tell("fetching the release")
     version = find_version(registry, spec.release)
@@ -161,6 +161,7 @@ def rollback(spec: RollbackSpec, tell: Tell = lambda _line: None) -> MoveFacts:
 
 
 def _move(registry: Registry, spec: MoveSpec, facts: MoveFacts, last: Entry | None, tell: Tell) -> MoveFacts:
+    deliver = deliver_to(spec.webhook, registry, tell)  # refuses a wrong one before anything is written
     aliases = dict(last.aliases) if last else {}
     former = last.former if last else ()
     if facts.alias == CHAMPION:
@@ -184,14 +185,14 @@ def _move(registry: Registry, spec: MoveSpec, facts: MoveFacts, last: Entry | No
         nonce=secrets.token_hex(8),
     )
     registry.log.append(entry)
-    mended = _follow(registry, entry, spec, tell)
+    mended = _follow(registry, entry, deliver)
     return facts.model_copy(update={"moved": True, "entry": entry.number, "mended": (*facts.mended, *mended)})
 
 
-def _follow(registry: Registry, entry: Entry, spec: MoveSpec, tell: Tell) -> list[str]:
+def _follow(registry: Registry, entry: Entry, deliver: Told) -> list[str]:
     try:
-        return settle(registry, deliver_to(spec.webhook, registry.log, tell))
-    except RegistryError as error:
+        return settle(registry, deliver)
+    except (RegistryError, StorageError) as error:
         raise RegistryError(
             f"{entry.after.shown} is {entry.alias}, but MLflow does not say so yet",
             where=error.where,

@@ -64,7 +64,7 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
     at: str
     """UTC."""
     by: str
-    action: Literal["promote", "rollback", "copy"]
+    action: Literal["promote", "rollback"]
     alias: Alias
     before: Side | None
     after: Side

@@ -14,7 +14,8 @@ from assay.registry.promotion_log import PromotionLog
 from assay.registry.runs import Runs
 
 LOG_TAG, SETTLED_TAG = "assay.log", "assay.settled"
-"""Tags of the registered model of releases: where the log lies, and up to which entry the alias follows it."""
+"""Tags of the registered model of releases: where the log lies, and which of its entries the alias follows, by number
+and sha256."""
 _ABOUT: dict[Kind, str] = {
     "encoder": "Image-text encoders. A release names one of these versions.",
     "library": "Snapshots of the semantic library. A release names one of these versions.",

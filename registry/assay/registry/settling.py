@@ -29,7 +29,7 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
     mended: list[str] = []
     for _ in range(ROUNDS):
         entry = registry.log.last()
-        seen = int(registry.models.model_tags("release").get(SETTLED_TAG, "0"))
+        seen, _ = settled(registry)
         number = entry.number if entry else 0
         if number < seen:
             why = f"MLflow followed it up to entry {seen}, its last one is {number}"
@@ -40,11 +40,17 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
             _describe(registry, entry)
             for undelivered in range(seen + 1, number + 1):
                 deliver(registry.log.read(undelivered))
-            registry.models.tag_model("release", {SETTLED_TAG: str(number)})
+            registry.models.tag_model("release", {SETTLED_TAG: f"{number} {entry.sha256}"})
         newest = registry.log.last()
         if newest is None or newest.number == number:
             return mended
     return [*mended, f"others promoted {ROUNDS} times meanwhile; the alias follows the log with the next command"]
+
+
+def settled(registry: Registry) -> tuple[int, str]:
+    """Number and sha256 of the last entry that MLflow follows: 0 when it follows none, or somebody meddled with it."""
+    number, _, sha256 = registry.models.model_tags("release").get(SETTLED_TAG, "").partition(" ")
+    return (int(number), sha256) if number.isdecimal() else (0, "")
 
 
 def _set_aliases(registry: Registry, entry: Entry | None, *, is_new: bool) -> Iterator[str]:
