@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 
 SIGN_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to a user who may do this"
+_QUIET = ", or make it first: the server refuses what is not there, too, so that nobody learns what is"
 _REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
 _MISSING = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
 
@@ -36,9 +38,8 @@ class Client:
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # it has the password, and --json goes there
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(self.spec.timeout_s))
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(self.spec.retries))
         from mlflow import MlflowClient  # two seconds
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it told of every table it makes
@@ -55,6 +56,9 @@ class Client:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
+        # MLflow reads them anew with every request: with two registries in one process each has its own.
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self.spec.timeout_s)
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = str(self.spec.retries)
         try:
             yield
         except MlflowException as error:
@@ -63,13 +67,14 @@ class Client:
             status = error.response.status_code if error.response is not None else 0
             code = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}.get(status, str(status))
             raise self._told(what, code, str(error)) from error
-        except (requests.RequestException, SQLAlchemyError, OSError) as error:
+        except (requests.RequestException, SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise self._told(what, "", str(error)) from error
 
     def _told(self, what: str, code: str, why: str) -> RegistryError | CredentialsError:
         why = self._without_secrets(why)
         if code in _REFUSED:
-            return CredentialsError(f"the registry refused to {what}", where=self.place.uri, why=why, fix=SIGN_IN)
+            fix = SIGN_IN + _QUIET if code == "PERMISSION_DENIED" else SIGN_IN
+            return CredentialsError(f"the registry refused to {what}", where=self.place.uri, why=why, fix=fix)
         fix = "check that the server runs and --registry.uri names it, then run the same command again"
         if code in _MISSING:
             fix = "`assay release list` tells what there is; `assay registry doctor` what is amiss"

@@ -150,7 +150,7 @@ def read_document(content: bytes, where: str) -> Measured | Changed | Replayed:
         kind = next((kind for key, kind in kinds.items() if key in raw), None) if isinstance(raw, dict) else None
         if kind is not None:
             return kind.model_validate(raw)
-        why = f"it has none of {', '.join(kinds)}"
+        why = f"it has none of {', '.join(kinds)}" if isinstance(raw, dict) else why
     except (ValueError, ValidationError) as error:
         why = str(error).splitlines()[0]
     fix = "give what `assay evaluate`, `assay diff` or `assay replay --golden` print with --json"

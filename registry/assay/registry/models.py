@@ -4,7 +4,8 @@ Knows what MLflow keeps of them. Does not know what is in an artifact, nor who m
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
@@ -44,6 +45,14 @@ class Version(BaseModel, frozen=True):
     def uri(self) -> str:
         """How it is named everywhere else."""
         return f"models:/{self.model}/{self.number}"
+
+
+class Standing(BaseModel, frozen=True):
+    """What a registered model says at one moment."""
+
+    aliases: dict[str, int] = {}
+    tags: dict[str, str] = {}
+    description: str = ""
 
 
 class Models:
@@ -90,26 +99,29 @@ class Models:
                     break
         return sorted(found, key=lambda one: one.number)
 
+    def standing(self, kind: Kind) -> Standing:
+        """A registered model as MLflow has it; nothing of it when there is no such model."""
+        with contextlib.suppress(MissingError), self._client.asking(f"look for {self.model(kind)}"):
+            found = self._client.mlflow.get_registered_model(self.model(kind))
+            aliases = {name: int(number) for name, number in found.aliases.items()}
+            return Standing(aliases=aliases, tags=dict(found.tags), description=str(found.description or ""))
+        return Standing()
+
     def pointed(self, kind: Kind) -> dict[str, int]:
         """Where the aliases of a kind point, as MLflow has it; nothing when there is no such model."""
-        with contextlib.suppress(MissingError), self._client.asking(f"look for {self.model(kind)}"):
-            aliases = self._client.mlflow.get_registered_model(self.model(kind)).aliases
-            return {name: int(number) for name, number in aliases.items()}
-        return {}
+        return self.standing(kind).aliases
 
     def model_tags(self, kind: Kind) -> dict[str, str]:
         """Tags of a registered model; nothing when there is no such model."""
-        with contextlib.suppress(MissingError), self._client.asking(f"look for {self.model(kind)}"):
-            return dict(self._client.mlflow.get_registered_model(self.model(kind)).tags)
-        return {}
+        return self.standing(kind).tags
 
     def point(self, kind: Kind, alias: str, number: int | None) -> None:
         """Set an alias, or take it away."""
-        with self._client.asking(f"set alias {alias!r}"):
-            if number is None:
-                self._client.mlflow.delete_registered_model_alias(self.model(kind), alias)
-            else:
-                self._client.mlflow.set_registered_model_alias(self.model(kind), alias, str(number))
+        model, mlflow = self.model(kind), self._client.mlflow
+        if number is None:
+            self._write(f"set alias {alias!r}", lambda: mlflow.delete_registered_model_alias(model, alias))
+        else:
+            self._write(f"set alias {alias!r}", lambda: mlflow.set_registered_model_alias(model, alias, str(number)))
 
     def describe_model(self, kind: Kind, text: str, tags: Mapping[str, str]) -> None:
         """Write a registered model's description and tags: what people see of it."""
@@ -119,9 +131,9 @@ class Models:
 
     def tag_model(self, kind: Kind, tags: Mapping[str, str]) -> None:
         """Set tags of a registered model."""
-        with self._client.asking(f"tag {self.model(kind)}"):
-            for key, value in tags.items():
-                self._client.mlflow.set_registered_model_tag(self.model(kind), key, value)
+        model, mlflow = self.model(kind), self._client.mlflow
+        for key, value in tags.items():
+            self._write(f"tag {model}", partial(mlflow.set_registered_model_tag, model, key, value))
 
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version; those it was registered with stay as they are."""
@@ -130,9 +142,21 @@ class Models:
 
     def correct_version(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags that say what a version is, after somebody meddled with them."""
-        with self._client.asking(f"tag {version.model}, version {version.number}"):
-            for key, value in tags.items():
-                self._client.mlflow.set_model_version_tag(version.model, str(version.number), key, value)
+        mlflow, number = self._client.mlflow, str(version.number)
+        for key, value in tags.items():
+            setting = partial(mlflow.set_model_version_tag, version.model, number, key, value)
+            self._write(f"tag {version.model}, version {number}", setting)
+
+    def _write(self, what: str, write: Callable[[], object]) -> None:
+        """MLflow looks first and then adds: when two add the same, one fails, and finds it there the next time."""
+        try:
+            with self._client.asking(what):
+                write()
+        except MissingError:
+            raise
+        except RegistryError:
+            with self._client.asking(what):
+                write()
 
 
 def _version(kind: Kind, found: "ModelVersion") -> Version:

@@ -69,13 +69,13 @@ class Place:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise SpecError(
                 "no registry can be at this address",
-                where=uri,
+                where=urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
                 why="it is neither a server (http, https) nor a file (sqlite:///…)",
                 fix="start `mlflow server` and name it, or leave --registry.uri away",
             )
-        if parts.password:
+        if parts.username is not None:
             raise SpecError(
-                "a password stands in the registry's address",
+                "a user stands in the registry's address",
                 where=parts.hostname,
                 why="addresses are written down with every run",
                 fix="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
@@ -94,8 +94,11 @@ def is_named(spec: RegistrySpec) -> bool:
 
 
 def _signed(uri: str, spec: RegistrySpec) -> str:
-    if spec.username is None or spec.password is None:
+    """With user and password when the spec has either; MLflow takes both from its variables, or neither."""
+    if spec.username is None and spec.password is None:
         return uri
+    name = spec.username or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    known = spec.password.get_secret_value() if spec.password else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
     parts = urlsplit(uri)
-    user = f"{quote(spec.username, safe='')}:{quote(spec.password.get_secret_value(), safe='')}"
+    user = f"{quote(name, safe='')}:{quote(known, safe='')}"
     return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc}"))

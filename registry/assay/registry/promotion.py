@@ -27,7 +27,7 @@ from assay.registry.place import RegistrySpec
 from assay.registry.promotion_entry import CHAMPION, FORMER, Alias, Check, Entry, Side
 from assay.registry.promotion_run import keep_evidence
 from assay.registry.registry import Registry
-from assay.registry.settling import Told, settle
+from assay.registry.settling import settle
 from assay.registry.webhook import WebhookSpec, deliver_to
 
 Tell = Callable[[str], None]
@@ -139,6 +139,7 @@ def rollback(spec: RollbackSpec, tell: Tell = lambda _line: None) -> MoveFacts:
         RegistryError: the registry cannot be asked, or the earlier one was deleted or changed.
     """
     registry = Registry(spec.registry)
+    mended = settle(registry, deliver_to(spec.webhook, registry, tell))
     last = registry.log.last()
     target = _former(registry, last, spec.to)
     version = registry.models.version("release", target.version)
@@ -156,12 +157,12 @@ def rollback(spec: RollbackSpec, tell: Tell = lambda _line: None) -> MoveFacts:
         entry=None,
         registry=registry.place.uri,
         log=registry.log.uri,
+        mended=tuple(mended),
     )
     return _move(registry, spec, facts, last, tell)
 
 
 def _move(registry: Registry, spec: MoveSpec, facts: MoveFacts, last: Entry | None, tell: Tell) -> MoveFacts:
-    deliver = deliver_to(spec.webhook, registry, tell)  # refuses a wrong one before anything is written
     aliases = dict(last.aliases) if last else {}
     former = last.former if last else ()
     if facts.alias == CHAMPION:
@@ -185,14 +186,14 @@ def _move(registry: Registry, spec: MoveSpec, facts: MoveFacts, last: Entry | No
         nonce=secrets.token_hex(8),
     )
     registry.log.append(entry)
-    mended = _follow(registry, entry, deliver)
+    mended = _follow(registry, entry, spec, tell)
     return facts.model_copy(update={"moved": True, "entry": entry.number, "mended": (*facts.mended, *mended)})
 
 
-def _follow(registry: Registry, entry: Entry, deliver: Told) -> list[str]:
+def _follow(registry: Registry, entry: Entry, spec: MoveSpec, tell: Tell) -> list[str]:
     try:
-        return settle(registry, deliver)
-    except (RegistryError, StorageError) as error:
+        return settle(registry, deliver_to(spec.webhook, registry, tell))
+    except (RegistryError, StorageError) as error:  # a password that ended is of object storage's kind
         raise RegistryError(
             f"{entry.after.shown} is {entry.alias}, but MLflow does not say so yet",
             where=error.where,

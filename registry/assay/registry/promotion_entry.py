@@ -91,6 +91,11 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
         return hashlib.sha256(self.content()).hexdigest()
 
     @property
+    def pinned(self) -> dict[int, Side]:
+        """Every version that it names and somebody may still ask for: the aliases' and the earlier champions'."""
+        return {side.version: side for side in (*self.former, *self.aliases.values())}
+
+    @property
     def waived(self) -> tuple[Check, ...]:
         """Checks that did not pass and were let go."""
         return tuple(check for check in self.checks if not check.passed and check.waived)

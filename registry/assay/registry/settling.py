@@ -4,11 +4,12 @@ Knows what follows from an entry, and that any of it may have been done already.
 it, so that a promoter killed at any step is finished by the next command. Writes no entry.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import get_args
 
 from assay.platform.errors import RegistryError
-from assay.registry.announcement import SHOWN, describe_standing
+from assay.registry.announcement import SHOWN, describe_standing, is_described
+from assay.registry.models import Standing
 from assay.registry.promotion_entry import Alias, Entry
 from assay.registry.registry import SETTLED_TAG, Registry
 
@@ -28,16 +29,18 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
     """
     mended: list[str] = []
     for _ in range(ROUNDS):
+        standing = registry.models.standing("release")  # before the log, which others may lengthen at any moment
         entry = registry.log.last()
-        seen, _ = settled(registry)
+        seen, _ = settled(standing)
         number = entry.number if entry else 0
         if number < seen:
             why = f"MLflow followed it up to entry {seen}, its last one is {number}"
             fix = "restore the log's objects from a backup; nothing is promoted until then"
             raise RegistryError("the promotion log is shorter than it was", where=registry.log.uri, why=why, fix=fix)
-        mended += _set_aliases(registry, entry, is_new=number > seen)
-        if entry is not None and number > seen:
+        mended += _set_aliases(registry, standing.aliases, entry, is_new=number > seen)
+        if entry is not None and not is_described(standing.description, entry):
             _describe(registry, entry)
+        if entry is not None and number > seen:
             for undelivered in range(seen + 1, number + 1):
                 deliver(registry.log.read(undelivered))
             registry.models.tag_model("release", {SETTLED_TAG: f"{number} {entry.sha256}"})
@@ -47,14 +50,13 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
     return [*mended, f"others promoted {ROUNDS} times meanwhile; the alias follows the log with the next command"]
 
 
-def settled(registry: Registry) -> tuple[int, str]:
+def settled(standing: Standing) -> tuple[int, str]:
     """Number and sha256 of the last entry that MLflow follows: 0 when it follows none, or somebody meddled with it."""
-    number, _, sha256 = registry.models.model_tags("release").get(SETTLED_TAG, "").partition(" ")
+    number, _, sha256 = standing.tags.get(SETTLED_TAG, "").partition(" ")
     return (int(number), sha256) if number.isdecimal() else (0, "")
 
 
-def _set_aliases(registry: Registry, entry: Entry | None, *, is_new: bool) -> Iterator[str]:
-    pointed = registry.models.pointed("release")
+def _set_aliases(registry: Registry, pointed: Mapping[str, int], entry: Entry | None, *, is_new: bool) -> Iterator[str]:
     for alias in get_args(Alias):
         side = entry.aliases.get(alias) if entry else None
         wanted, found = side.version if side else None, pointed.get(alias)
@@ -71,7 +73,7 @@ def _set_aliases(registry: Registry, entry: Entry | None, *, is_new: bool) -> It
 
 def _describe(registry: Registry, entry: Entry) -> None:
     log = registry.log
-    entries = [log.read(number) for number in log.numbers()[-2 * SHOWN :]]
+    entries = [log.read(number) for number in range(max(1, entry.number + 1 - 2 * SHOWN), entry.number + 1)]
     registry.models.describe_model("release", describe_standing(entry, entries, log.uri), {})
     version = registry.models.version("release", entry.after.version)
     if version is not None:
