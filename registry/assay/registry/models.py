@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from assay.platform.errors import RegistryError
 from assay.registry.client import Client, ExistsError, MissingError, quoted
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from typing import get_args
 
 from assay.platform.errors import RegistryError
 from assay.registry.announcement import SHOWN, describe_standing, is_described
-from assay.registry.models import Standing
 from assay.registry.promotion_entry import Alias, Entry
-from assay.registry.registry import SETTLED_TAG, Registry
+from assay.registry.registry import HASH_TAG, SETTLED_TAG, Registry
 
 ROUNDS = 50
 """Others may promote meanwhile; each round finds the log longer."""
@@ -31,7 +30,7 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
     for _ in range(ROUNDS):
         standing = registry.models.standing("release")  # before the log, which others may lengthen at any moment
         entry = registry.log.last()
-        seen, _ = settled(standing)
+        seen = int(standing.tags.get(SETTLED_TAG, "0"))
         number = entry.number if entry else 0
         if number < seen:
             why = f"MLflow followed it up to entry {seen}, its last one is {number}"
@@ -43,17 +42,11 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
         if entry is not None and number > seen:
             for undelivered in range(seen + 1, number + 1):
                 deliver(registry.log.read(undelivered))
-            registry.models.tag_model("release", {SETTLED_TAG: f"{number} {entry.sha256}"})
+            registry.models.tag_model("release", {HASH_TAG: f"{number} {entry.sha256}", SETTLED_TAG: str(number)})
         newest = registry.log.last()
         if newest is None or newest.number == number:
             return mended
     return [*mended, f"others promoted {ROUNDS} times meanwhile; the alias follows the log with the next command"]
-
-
-def settled(standing: Standing) -> tuple[int, str]:
-    """Number and sha256 of the last entry that MLflow follows: 0 when it follows none, or somebody meddled with it."""
-    number, _, sha256 = standing.tags.get(SETTLED_TAG, "").partition(" ")
-    return (int(number), sha256) if number.isdecimal() else (0, "")
 
 
 def _set_aliases(registry: Registry, pointed: Mapping[str, int], entry: Entry | None, *, is_new: bool) -> Iterator[str]:
