@@ -74,9 +74,7 @@ def test_a_release_is_built_and_registered_at_once(
     made = json.loads(capsys.readouterr().out)
     assert made["registered"].startswith("models:/assay-release/")
     assert main(["release", "show", made["release"], *place, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["release"]["encoder"] == "models:/assay-encoder/2", (
-        "encoder of version 2"
-    )
+    assert json.loads(capsys.readouterr().out)["release"]["encoder"] == "models:/assay-encoder/2"
 
 
 def test_bad_words(place: list[str], capsys: pytest.CaptureFixture[str]) -> None:

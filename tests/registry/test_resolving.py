@@ -7,11 +7,14 @@ import pytest
 
 from assay.platform.errors import RegistryError, ReleaseError
 from assay.platform.release import Release
-from assay.registry.place import RegistrySpec
+from assay.registry.known import Known
+from assay.registry.place import Place, RegistrySpec
 from assay.registry.promotion import PromoteSpec, promote
+from assay.registry.promotion_entry import Side
 from assay.registry.registering import RegisterSpec, register
 from assay.registry.registry import Registry
 from assay.registry.resolving import resolve
+from infra.bench.object_store import free_port
 
 WAIVE = ("scorecard=t", "golden=t", "calibration=t", "diff=t")
 
@@ -61,20 +64,30 @@ def test_what_cannot_be_a_reference(spec: RegistrySpec, ref: str) -> None:
 
 def test_without_the_registry_the_cache_is_enough(spec: RegistrySpec) -> None:
     promote(PromoteSpec(release="1", waive=WAIVE, registry=spec))
-    resolve("models:/assay-release/1", spec)
-    assert spec.uri is not None
-    file = Path(spec.uri.removeprefix("sqlite:///"))
-    file.rename(file.with_name("away.db"))
-    file.mkdir()  # so that none can be made there
+    origin = resolve("models:/assay-release/1", spec).origin
+    assert origin is not None
+    dead = spec.model_copy(update={"uri": f"http://127.0.0.1:{free_port()}", "retries": 0})
+    side = Side(version=1, release="hash", digest=origin.digest)
+    Known.of(Place.of(dead), "assay").remember(side=side, log=Registry(spec).log.uri)  # as when it answered
     told: list[str] = []
-    champion = resolve("models:/assay-release@champion", spec, told.append)
+    champion = resolve("models:/assay-release@champion", dead, told.append)
     assert champion.origin is not None
-    assert champion.origin.version == 1
-    assert resolve("models:/assay-release/1", spec, told.append).release.digest == champion.release.digest
+    assert champion.origin.entry == 1
+    assert resolve("models:/assay-release/1", dead, told.append).release.digest == champion.release.digest
     assert any("from the cache" in line for line in told)
-    shutil.rmtree(spec.cache or "")
     with pytest.raises(RegistryError):
-        resolve("models:/assay-release/1", spec)
+        resolve("models:/assay-release/2", dead)
+    shutil.rmtree((spec.cache or Path()) / "releases")
+    with pytest.raises(RegistryError):
+        resolve("models:/assay-release/1", dead)
+
+
+def test_a_file_that_is_none_is_told_at_once(local: RegistrySpec) -> None:
+    file = Path((local.uri or "").removeprefix("sqlite:///"))
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(RegistryError, match="no file"):
+        resolve("models:/assay-release/1", local)
 
 
 def test_a_damaged_cache_is_filled_again(spec: RegistrySpec) -> None:

@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.platform.errors import CredentialsError, RegistryError
@@ -44,10 +45,19 @@ class Client:
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it told of every table it makes
         if self.place.folder is not None:
-            with contextlib.suppress(FileExistsError):
-                self.place.folder.mkdir(parents=True)
+            self._find_file(Path(self.place.uri.removeprefix("sqlite:///")))
         with self.asking("connect"):
             return MlflowClient(tracking_uri=self.place.signed_uri, registry_uri=self.place.signed_uri)
+
+    def _find_file(self, file: Path) -> None:
+        """MLflow tries for three minutes to open what is no file, or may not be written."""
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("ab"):
+                return
+        except OSError as error:
+            why, fix = error.strerror or str(error), "name a file that may be written: --registry.uri sqlite:///FILE"
+            raise RegistryError("no file of a registry can be there", where=str(file), why=why, fix=fix) from error
 
     @contextlib.contextmanager
     def asking(self, what: str) -> Iterator[None]:
