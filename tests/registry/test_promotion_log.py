@@ -106,5 +106,4 @@ def test_files_of_others_do_not_count(tmp_path: Path) -> None:
     (tmp_path / ".00000003.json.7.ab.tmp").write_text("half")
     log.mark_delivered(1)
     assert log.numbers() == [1, 2]
-    assert log.is_delivered(1)
-    assert not log.is_delivered(2)
+    assert log.delivered() == 1

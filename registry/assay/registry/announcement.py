@@ -63,7 +63,7 @@ def _row_of(entry: Entry) -> str:
 
 
 def _verb(entry: Entry) -> str:
-    return {"promote": "promoted", "rollback": "gone back to", "copy": "copied"}[entry.action]
+    return {"promote": "promoted", "rollback": "gone back to"}[entry.action]
 
 
 def _from(entry: Entry) -> str:

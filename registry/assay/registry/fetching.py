@@ -69,22 +69,23 @@ def check_parts(registry: Registry, version: Version) -> dict[Kind, Version]:
     Raises:
         RegistryError: one is not named, deleted, or of another registry.
     """
-    found: dict[Kind, Version] = {}
-    for kind in _PARTS:
-        named = version.tags.get(f"assay.{kind}", "")
-        match = _URI.fullmatch(named)
-        if match is None:
-            why = f"tag assay.{kind} is {named!r}"
-            fix = "register the release again: `assay release register DIR`"
-            raise RegistryError(f"the release does not say which {kind} it has", where=version.uri, why=why, fix=fix)
-        registry.refuse_strangers(match[1], f"{version.uri}, {named}")
-        part = registry.models.version(kind, int(match[2]))
-        if part is None:
-            why = f"{named} was deleted from the registry"
-            fix = "promote another release, or register this one again from its directory"
-            raise RegistryError(f"the release's {kind} is gone", where=version.uri, why=why, fix=fix)
-        found[kind] = part
-    return found
+    return {kind: find_part(registry, version, kind) for kind in _PARTS}
+
+
+def find_part(registry: Registry, version: Version, kind: Kind) -> Version:
+    """The version of one of a release's parts, looked up; the same errors."""
+    named = version.tags.get(f"assay.{kind}", "")
+    match = _URI.fullmatch(named)
+    fix = "register the release again from its directory: `assay release register DIR`"
+    if match is None:
+        why = f"tag assay.{kind} is {named!r}"
+        raise RegistryError(f"the release does not say which {kind} it has", where=version.uri, why=why, fix=fix)
+    registry.refuse_strangers(match[1], f"{version.uri}, {named}")
+    part = registry.models.version(kind, int(match[2]))
+    if part is None:
+        why = f"{named} was deleted from the registry"
+        raise RegistryError(f"the release's {kind} is gone", where=version.uri, why=why, fix=fix)
+    return part
 
 
 def _fetch_part(registry: Registry, version: Version, part: Part, of: Version) -> Path:
@@ -94,12 +95,12 @@ def _fetch_part(registry: Registry, version: Version, part: Part, of: Version) -
         why = f"{version.uri} has digest {version.digest[:12]}, the release asks for {part.digest[:12]}"
         raise _not_what_was_registered(of, why)
     if kept.is_dir():
-        if _changes(kept, part.files) == []:
+        if _changes(kept, part.stored) == []:
             return kept
         shutil.rmtree(kept, ignore_errors=True)
     with _aside(registry) as aside:
         folder = _fetch_folder(registry, version, aside / part.kind)
-        _refuse_changed(folder, part.files, version)
+        _refuse_changed(folder, part.stored, version)
         _keep(folder, kept)
     return kept
 

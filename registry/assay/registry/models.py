@@ -139,6 +139,10 @@ class Models:
     def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags of a version; those it was registered with stay as they are."""
         assert not set(tags) & set(_NEVER_CHANGED), "what a version is never changes"
+        self.correct_version(version, tags)
+
+    def correct_version(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags that say what a version is, after somebody meddled with them."""
         mlflow, number = self._client.mlflow, str(version.number)
         for key, value in tags.items():
             setting = partial(mlflow.set_model_version_tag, version.model, number, key, value)

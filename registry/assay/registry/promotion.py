@@ -99,7 +99,7 @@ def promote(spec: PromoteSpec, tell: Tell = lambda _line: None) -> MoveFacts:
     """
     waivers = _read_waivers(spec.waive)
     registry = Registry(spec.registry)
-    mended = settle(registry, deliver_to(spec.webhook, registry.log, tell))
+    mended = settle(registry, deliver_to(spec.webhook, registry, tell))
     last = registry.log.last()
     tell("fetching the release")
     version = find_version(registry, spec.release)
@@ -139,7 +139,7 @@ def rollback(spec: RollbackSpec, tell: Tell = lambda _line: None) -> MoveFacts:
         RegistryError: the registry cannot be asked, or the earlier one was deleted or changed.
     """
     registry = Registry(spec.registry)
-    mended = settle(registry, deliver_to(spec.webhook, registry.log, tell))
+    mended = settle(registry, deliver_to(spec.webhook, registry, tell))
     last = registry.log.last()
     target = _former(registry, last, spec.to)
     version = registry.models.version("release", target.version)
@@ -192,7 +192,7 @@ def _move(registry: Registry, spec: MoveSpec, facts: MoveFacts, last: Entry | No
 
 def _follow(registry: Registry, entry: Entry, spec: MoveSpec, tell: Tell) -> list[str]:
     try:
-        return settle(registry, deliver_to(spec.webhook, registry.log, tell))
+        return settle(registry, deliver_to(spec.webhook, registry, tell))
     except (RegistryError, StorageError) as error:  # a password that ended is of object storage's kind
         raise RegistryError(
             f"{entry.after.shown} is {entry.alias}, but MLflow does not say so yet",

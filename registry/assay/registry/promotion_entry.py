@@ -64,7 +64,7 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
     at: str
     """UTC."""
     by: str
-    action: Literal["promote", "rollback", "copy"]
+    action: Literal["promote", "rollback"]
     alias: Alias
     before: Side | None
     after: Side
@@ -89,6 +89,11 @@ class Entry(BaseModel, frozen=True, extra="forbid"):
     def sha256(self) -> str:
         """What the next entry calls `previous`."""
         return hashlib.sha256(self.content()).hexdigest()
+
+    @property
+    def pinned(self) -> dict[int, Side]:
+        """Every version that it names and somebody may still ask for: the aliases' and the earlier champions'."""
+        return {side.version: side for side in (*self.former, *self.aliases.values())}
 
     @property
     def waived(self) -> tuple[Check, ...]:

@@ -94,12 +94,14 @@ class PromotionLog:
             fix="look at `assay release log`, then decide again",
         )
 
-    def is_delivered(self, number: int) -> bool:
-        """Whether who listens was told of an entry."""
-        return self._storage.read(f"{self.uri}/{MARK}/{number:08d}") is not None
+    def delivered(self) -> int | None:
+        """Number of the entry up to which who listens was told; None when nobody ever listened."""
+        return max(
+            (int(one.name) for one in self._storage.list(f"{self.uri}/{MARK}") if one.name.isdigit()), default=None
+        )
 
     def mark_delivered(self, number: int) -> None:
-        """Say that who listens was told of an entry."""
+        """Say that who listens was told of all entries up to this one."""
         self._storage.write(f"{self.uri}/{MARK}/{number:08d}", b"")
 
     def _place(self, number: int) -> str:

@@ -4,15 +4,18 @@ Knows in which order, and what each version says of itself. Registering is done 
 by its digest is not registered twice, and a version appears only when all its files are stored. Does not promote.
 """
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version as installed
 from pathlib import Path
 
 from pydantic import Field
 
+from assay.platform.errors import AssayError, RegistryError
 from assay.platform.release import Release
 from assay.platform.spec import Spec
-from assay.registry.fetching import check_parts
+from assay.registry.fetching import find_part
 from assay.registry.models import Version
 from assay.registry.parts import Part, encoder_part, lay_out_rest, library_part
 from assay.registry.place import RegistrySpec
@@ -41,10 +44,8 @@ def register(release: Release, spec: RegisterSpec, registry: Registry | None = N
     registry.establish()
     known = registry.models.versions("release", {DIGEST: release.digest})
     if known:
-        check_parts(registry, known[0])
-        return known[0]
-    run = registry.runs.start_run(f"register {release.id}", {"assay.kind": "register", ID: release.id})
-    try:
+        return restore_parts(registry, known[0], release)
+    with _registering(registry, release) as run:
         encoder = _register_part(registry, release, encoder_part(release.manifest), run)
         library = _register_part(registry, release, library_part(release.manifest), run)
         with tempfile.TemporaryDirectory() as aside:
@@ -52,12 +53,42 @@ def register(release: Release, spec: RegisterSpec, registry: Registry | None = N
             source = registry.runs.upload(run, Path(aside), "release")
         parts = {ENCODER: encoder.uri, LIBRARY: library.uri}
         tags = {DIGEST: release.digest, ID: release.id, **parts, **_lineage(registry, release, spec)}
-        made = registry.models.publish("release", source, run, tags, _describe_release(release, parts, spec.note))
+        return registry.models.publish("release", source, run, tags, _describe_release(release, parts, spec.note))
+
+
+def restore_parts(registry: Registry, version: Version, release: Release) -> Version:
+    """Register again what a registered release lost: parts that were deleted, or that its tags no longer name.
+
+    Raises:
+        RegistryError: the registry cannot be asked, or does not store it.
+    """
+    parts = (encoder_part(release.manifest), library_part(release.manifest))
+    lost = [part for part in parts if not _has(registry, version, part)]
+    if not lost:
+        return version
+    with _registering(registry, release) as run:
+        tags = {f"assay.{part.kind}": _register_part(registry, release, part, run).uri for part in lost}
+    registry.models.correct_version(version, tags)
+    return version.model_copy(update={"tags": {**version.tags, **tags}})
+
+
+def _has(registry: Registry, version: Version, part: Part) -> bool:
+    try:
+        return find_part(registry, version, part.kind).digest == part.digest
+    except RegistryError:  # what is not there is registered again, which fails as well if nobody answers
+        return False
+
+
+@contextlib.contextmanager
+def _registering(registry: Registry, release: Release) -> Iterator[str]:
+    run = registry.runs.start_run(f"register {release.id}", {"assay.kind": "register", ID: release.id})
+    try:
+        yield run
     except BaseException:
-        registry.runs.end_run(run, "FAILED")
+        with contextlib.suppress(AssayError):  # what stopped it is told
+            registry.runs.end_run(run, "FAILED")
         raise
     registry.runs.end_run(run)
-    return made
 
 
 def _register_part(registry: Registry, release: Release, part: Part, run: str) -> Version:

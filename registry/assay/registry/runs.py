@@ -9,22 +9,28 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
 from assay.registry.client import Client, ExistsError, quoted
 
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+
 PAGE = 200
+DELETED = "deleted"
 
 
 class RunFacts(BaseModel, frozen=True):
-    """A finished run."""
+    """A run."""
 
     id: str
     name: str
+    start: float
+    """Seconds since the epoch, as are all times."""
     end: float
-    """Seconds since the epoch."""
+    """0 when nobody ended it."""
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
@@ -39,29 +45,53 @@ class Runs:
     @cached_property
     def experiment(self) -> str:
         """Id of the experiment that this environment's runs are in; made when it is not there."""
-        client, name = self._client.mlflow, self._client.spec.name
-        with self._client.asking("look for its experiment"):
-            found = client.get_experiment_by_name(name)
+        found = self._find_experiment()
         if found is None:
-            here = self._client.place.folder
+            client, here = self._client.mlflow, self._client.place.folder
             location = None if here is None else (here / "artifacts").as_uri()
             with contextlib.suppress(ExistsError), self._client.asking("make its experiment"):
-                return str(client.create_experiment(name, artifact_location=location))
-            with self._client.asking("look for its experiment"):
-                found = client.get_experiment_by_name(name)
+                return str(client.create_experiment(self._client.spec.name, artifact_location=location))
+            found = self._find_experiment()
         assert found is not None, "it was just made"
         return str(found.experiment_id)
 
-    def start_run(self, name: str, tags: Mapping[str, str]) -> str:
-        """Begin a run; its id."""
+    def _find_experiment(self) -> "Experiment | None":
+        with self._client.asking("look for its experiment"):
+            return self._client.mlflow.get_experiment_by_name(self._client.spec.name)
+
+    def is_erased(self) -> bool:
+        """Whether the experiment was deleted, by which MLflow hides it until it is restored or `mlflow gc` runs."""
+        found = self._find_experiment()
+        return found is not None and found.lifecycle_stage == DELETED
+
+    def restore(self) -> None:
+        """Take the experiment's deletion back."""
+        with self._client.asking("restore its experiment"):
+            self._client.mlflow.restore_experiment(self.experiment)
+
+    def is_run_erased(self, run: str) -> bool:
+        """The same of a run, whose files `mlflow gc` would take with it."""
+        with self._client.asking("look for a run"):
+            return self._client.mlflow.get_run(run).info.lifecycle_stage == DELETED
+
+    def restore_run(self, run: str) -> None:
+        """Take a run's deletion back."""
+        with self._client.asking("restore a run"):
+            self._client.mlflow.restore_run(run)
+
+    def start_run(self, name: str, tags: Mapping[str, str], at: float | None = None) -> str:
+        """Begin a run, now or at some time; its id."""
         experiment = self.experiment
         with self._client.asking(f"begin run {name!r}"):
-            return str(self._client.mlflow.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+            made = self._client.mlflow.create_run(experiment, _milliseconds(at), dict(tags), name)
+            return str(made.info.run_id)
 
-    def end_run(self, run: str, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Say that a run is over."""
+    def end_run(
+        self, run: str, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED", at: float | None = None
+    ) -> None:
+        """Say that a run is over, now or at some time."""
         with self._client.asking("end a run"):
-            self._client.mlflow.set_terminated(run, status)
+            self._client.mlflow.set_terminated(run, status, _milliseconds(at))
 
     def log_values(self, run: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Write down what a run was asked and what it measured."""
@@ -100,21 +130,20 @@ class Runs:
     def runs(self, tags: Mapping[str, str], limit: int = PAGE) -> list[RunFacts]:
         """Finished runs with these tags, newest first."""
         wanted = [f"tags.`{key}` = '{quoted(value)}'" for key, value in tags.items()]
-        query = " and ".join(["attributes.status = 'FINISHED'", *wanted])
+        return self._search(" and ".join(["attributes.status = 'FINISHED'", *wanted]), limit)
+
+    def unended(self, before: float) -> list[RunFacts]:
+        """Runs of Assay's that began before a time and that nobody ended; none where there is no experiment."""
+        if self._find_experiment() is None:
+            return []
+        began = f"attributes.start_time < {_milliseconds(before)}"
+        return self._search(f"attributes.status = 'RUNNING' and {began} and tags.`assay.kind` LIKE '%'", PAGE)
+
+    def _search(self, query: str, limit: int) -> list[RunFacts]:
         experiment = self.experiment
         with self._client.asking("look for runs"):
             found = self._client.mlflow.search_runs([experiment], query, max_results=limit, order_by=["end_time DESC"])
-        return [
-            RunFacts(
-                id=one.info.run_id,
-                name=one.info.run_name or "",
-                end=(one.info.end_time or 0) / 1000,
-                tags=dict(one.data.tags),
-                params=dict(one.data.params),
-                metrics=dict(one.data.metrics),
-            )
-            for one in found
-        ]
+        return [_facts(one) for one in found]
 
     def fetch(self, source: str, target: Path) -> Path:
         """Copy artifacts into a folder; where they are then. Whether they are what they should be is the caller's."""
@@ -129,3 +158,19 @@ class Runs:
         """Where the artifacts of a run lie, as MLflow names it."""
         with self._client.asking("look for a run"):
             return str(self._client.mlflow.get_run(run).info.artifact_uri)
+
+
+def _facts(run: "Run") -> RunFacts:
+    return RunFacts(
+        id=run.info.run_id,
+        name=run.info.run_name or "",
+        start=run.info.start_time / 1000,
+        end=(run.info.end_time or 0) / 1000,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+    )
+
+
+def _milliseconds(at: float | None) -> int | None:
+    return None if at is None else round(at * 1000)

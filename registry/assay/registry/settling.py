@@ -10,7 +10,7 @@ from typing import get_args
 from assay.platform.errors import RegistryError
 from assay.registry.announcement import SHOWN, describe_standing, is_described
 from assay.registry.promotion_entry import Alias, Entry
-from assay.registry.registry import SETTLED_TAG, Registry
+from assay.registry.registry import HASH_TAG, SETTLED_TAG, Registry
 
 ROUNDS = 50
 """Others may promote meanwhile; each round finds the log longer."""
@@ -39,10 +39,10 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
         mended += _set_aliases(registry, standing.aliases, entry, is_new=number > seen)
         if entry is not None and not is_described(standing.description, entry):
             _describe(registry, entry)
-        if number > seen:
+        if entry is not None and number > seen:
             for undelivered in range(seen + 1, number + 1):
                 deliver(registry.log.read(undelivered))
-            registry.models.tag_model("release", {SETTLED_TAG: str(number)})
+            registry.models.tag_model("release", {HASH_TAG: f"{number} {entry.sha256}", SETTLED_TAG: str(number)})
         newest = registry.log.last()
         if newest is None or newest.number == number:
             return mended
