@@ -19,6 +19,7 @@ from PIL import Image
 
 from assay.platform.release_build import hash_release
 from assay.platform.storage import Storage, StorageSpec
+from infra.bench.mlflow_server import MlflowServer, mlflow_server
 from infra.bench.object_store import free_port
 
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -172,6 +173,14 @@ def s3_bucket(s3: S3Server) -> str:
 def s3_place(s3_bucket: str) -> str:
     """A prefix of its own for each test file."""
     return f"{s3_bucket}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def mlflow(s3: S3Server, s3_bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A real MLflow server with passwords, its artifacts in S3: fifteen seconds, shared by all tests that need it."""
+    settings = {**s3.environment(), "MLFLOW_S3_ENDPOINT_URL": s3.endpoint}
+    with mlflow_server(tmp_path_factory.mktemp("mlflow"), f"{s3_bucket}/mlflow-artifacts", settings) as server:
+        yield server
 
 
 def _wait_for(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

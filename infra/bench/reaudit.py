@@ -154,7 +154,7 @@ class _Corpus:
         texts = ["--library", str(parts / "library.yaml"), "--policy", str(parts / "policies" / "strict.yaml")]
         encoder = ["--encoder", f"local-dir:{parts / 'encoder'}"]
         subprocess.run(
-            [COMMAND, "release-build", str(built), "--name", "new", *texts, *encoder],
+            [COMMAND, "release", "build", str(built), "--name", "new", *texts, *encoder],
             check=True,
             stdout=subprocess.DEVNULL,
         )

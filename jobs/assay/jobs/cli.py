@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env, Yaml
 from rich.console import Console
 
+from assay.jobs.ending import end
 from assay.platform.errors import AssayError
 
 EXIT_CODES = {
@@ -63,11 +64,6 @@ app.command(
     help="Learn probabilities, and thresholds that keep what the policies promise.",
 )
 app.command(
-    "assay.jobs.commands:build",
-    name="release-build",
-    help="Make a release directory of an encoder, a library and policies.",
-)
-app.command(
     "assay.jobs.evaluate_commands:evaluate",
     help="Measure a release on a golden set; with --against, exit 3 when it is worse than another.",
 )
@@ -98,6 +94,21 @@ prevalence = App(name="prevalence", help="Violating content in all and left unfl
 for _name, (_function, _help) in _PREVALENCE.items():
     prevalence.command(f"assay.jobs.prevalence_commands:{_function}", name=_name, help=_help)
 app.command(prevalence)
+
+_RELEASE = {
+    "build": ("build", "Make a release directory of an encoder, a library and policies."),
+    "register": ("register", "Register a release with its parts: versions that never change."),
+    "list": ("list_all", "List the registered releases, and who is champion."),
+    "show": ("show", "Show one release: parts, evidence, and what the promotion log says of it."),
+    "compare": ("compare", "Say what differs between two releases, part by part."),
+    "promote": ("promote", "Make a registered release champion, if the gate lets it pass; exit 3 if not."),
+    "rollback": ("rollback", "Make the champion before this one champion again."),
+    "log": ("log", "Print the promotion log: who, when, from, to, on what evidence, what was waived."),
+}
+release = App(name="release", help="Releases: made, registered, compared, promoted, rolled back.")
+for _name, (_function, _help) in _RELEASE.items():
+    release.command(f"assay.jobs.release_commands:{_function}", name=_name, help=_help)
+app.command(release)
 
 _LIBRARY = {
     "lint": ("lint", "Say what is wrong or unwise in a library; exit 2 on errors."),
@@ -140,4 +151,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the `assay` script."""
-    sys.exit(main())
+    end(main())

@@ -4,18 +4,15 @@ Knows terminals, JSON output and signals. Does not know how the work is done.
 """
 
 import json
-import os
 import shlex
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
-from pydantic import Field
 from rich.console import Console
 
 from assay.jobs import backfill as backfill_job
@@ -33,11 +30,12 @@ from assay.jobs.backfill import BackfillSpec
 from assay.jobs.compact import CompactSpec
 from assay.jobs.demo import DemoSpec
 from assay.jobs.doctor import DoctorSpec
+from assay.jobs.ending import end_at_once
 from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
-from assay.jobs.printed import FLAT, AsJson, print_facts
+from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
 from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
@@ -45,15 +43,16 @@ from assay.jobs.status import StatusSpec
 from assay.jobs.store import PlacesSpec, Store
 from assay.jobs.vacuum import VacuumSpec
 from assay.jobs.verify import VerifySpec
-from assay.platform.encoder import EncoderSpec, Precision
 from assay.platform.errors import AssayError
-from assay.platform.release_build import ReleaseSpec, build_release
-from assay.platform.spec import Spec
 from assay.platform.storage import Storage
-from assay.platform.views import Decode
 
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
-_SECRETS = ("--storage.access-key", "--storage.secret-key", "--storage.session-token")
+_KEYS = ("access-key", "secret-key", "session-token")
+_SECRETS = (
+    *(f"--{of}storage.{key}" for of in ("", "registry.") for key in _KEYS),
+    "--registry.password",
+    "--webhook.secret",
+)
 
 
 class PlanCommand(PlanSpec, PlacesSpec):
@@ -78,7 +77,7 @@ def stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
     def asked(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             panel.tell_command("stopped at once; resume with:", command)
-            os._exit(4)
+            end_at_once(4)
         stop.set()
         panel.tell_command("stopping after a commit; once more stops at once. Resume with:", command)
 
@@ -102,6 +101,7 @@ def plan(spec: Annotated[PlanCommand, FLAT], *, as_json: AsJson = False) -> int:
 def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
     facts = run_backfill(spec, as_json)
+    warn_unrecorded(facts)
     print_facts(facts, as_json, "backfill")
     return _judged(facts, spec)
 
@@ -212,41 +212,3 @@ def doctor(spec: Annotated[DoctorSpec, FLAT] = _DOCTOR, *, as_json: AsJson = Fal
     else:
         Console().print(doctor_job.table(findings))
     return 0 if all(finding.well for finding in findings) else 5
-
-
-class BuildCommand(Spec):
-    """What `assay release-build` takes."""
-
-    directory: Path = Field(kw_only=False, description="where the release is written")
-    name: str = Field(description="its name")
-    library: Path = Field(description="semantic library, YAML")
-    policy: tuple[Path, ...] = Field(min_length=1, description="policy, YAML; the first is the default")
-    encoder: str = Field("bundled", description="bundled, an open_clip name such as ViT-B-32, hf-hub:…, local-dir:…")
-    pretrained: str | None = Field(None, description="pretrained tag of an open_clip name")
-    precision: Precision = Field("fp32", description="of the encoder; another one rounds embeddings otherwise")
-    decode: Decode = Field("full", description="scaled: large JPEGs faster, and one verdict in ninety another")
-    calibrated_like: Path | None = Field(
-        None, description="release whose calibration and thresholds are kept, where valid"
-    )
-
-
-def build(spec: Annotated[BuildCommand, FLAT], *, as_json: AsJson = False) -> int:
-    """Make a release directory: encoder, library and policies, pinned by one digest."""
-    encoder = EncoderSpec(model=spec.encoder, pretrained=spec.pretrained, precision=spec.precision, decode=spec.decode)
-    wanted = ReleaseSpec(
-        name=spec.name,
-        encoder=encoder,
-        library=spec.library,
-        policies=spec.policy,
-        calibrated_like=spec.calibrated_like,
-    )
-    release = build_release(spec.directory, wanted)
-    facts = {"release": release.id, "digest": release.digest, "directory": str(spec.directory)}
-    uncalibrated = sorted(set(release.library().labels) - set(release.calibration().labels))
-    if as_json:
-        print(json.dumps({**facts, "uncalibrated": uncalibrated}))
-        return 0
-    print(f"release {release.id} in {spec.directory}")
-    if uncalibrated:
-        print(f"uncalibrated, so nothing is blocked for them: {', '.join(uncalibrated)}; `assay calibrate` mends that")
-    return 0

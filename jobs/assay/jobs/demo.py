@@ -5,7 +5,7 @@ Knows the order and the words at the end. Everything it runs is what production 
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -15,12 +15,14 @@ from rich.progress import Progress
 from assay.jobs.backfill import BackfillSpec
 from assay.jobs.corpus import CorpusSpec, compose_corpus
 from assay.jobs.demo_change import RunReaudit, change_text
+from assay.jobs.demo_promotion import promote_and_go_back
 from assay.jobs.manifest import ShardSpec
 from assay.jobs.reporting import ReportSpec, report
 from assay.jobs.run import BackfillFacts
 from assay.jobs.verify import VerifySpec, verify
 from assay.platform.errors import ConservationError
 from assay.platform.spec import Spec
+from assay.registry.promotion_entry import Entry
 
 SHARD = 64
 """Images in a shard of the demo: small, so that verdicts are seen to arrive."""
@@ -65,6 +67,9 @@ def demo(spec: DemoSpec, run: RunBackfill, again: RunReaudit, console: Console, 
     if not as_json:
         console.print(f"report {page}; now a new rule, while the bucket is moved away", highlight=False)
     change = change_text(spec.directory, store, facts.release, facts.policy, again, as_json)
+    if not as_json:
+        console.print(f"diff {change.page}; now the registry: promote, and go back", highlight=False)
+    moved = promote_and_go_back(spec.directory, spec.directory / "fireworks-release", Path(change.json_file))
     seconds = round(time.monotonic() - began, 1)
     if as_json:
         print(
@@ -73,6 +78,7 @@ def demo(spec: DemoSpec, run: RunBackfill, again: RunReaudit, console: Console, 
                     "corpus": corpus.model_dump(mode="json"),
                     "verify": proof.model_dump(),
                     "change": change.model_dump(),
+                    "promotion": moved.model_dump(mode="json"),
                     "seconds": seconds,
                     **written.model_dump(),
                 }
@@ -88,10 +94,21 @@ def demo(spec: DemoSpec, run: RunBackfill, again: RunReaudit, console: Console, 
         f"flagged: {flagged or '-'}\n"
         f"then a label for fireworks was added ({change.library}) and all judged again while the bucket was away:\n"
         f"{len(change.carried)} labels carried over, {len(change.scored)} scored, {change.newly_flagged} flagged anew\n"
+        f"the gate refused it ({', '.join(moved.refused)}: nobody had measured it); waived, promoted, rolled back:\n"
+        f"{_history(moved.log)}\n"
         f"[bold]report[/] {page}\n[bold]diff[/]   {change.page}\n\ntry next:\n"
         f"  .venv/bin/assay verify {store} --json\n"
         f"  .venv/bin/assay reaudit {store} --policy lenient\n"
         f"  .venv/bin/assay replay {store} --sample 100\n"
+        f"  .venv/bin/assay release log --registry.uri sqlite:///{moved.registry}/mlflow.db\n"
+        f"  .venv/bin/mlflow server --backend-store-uri sqlite:///{moved.registry}/mlflow.db --port 5000\n"
         f"  .venv/bin/assay doctor",
         highlight=False,
+    )
+
+
+def _history(entries: Sequence[Entry]) -> str:
+    return "\n".join(
+        f"  {one.number}  {one.at}  {one.action} v{one.after.version} {one.after.release}: {one.reason}"
+        for one in entries
     )

@@ -47,6 +47,7 @@ class ChangeFacts(BaseModel):
     newly_flagged: int
     library: str
     page: str
+    json_file: str
 
 
 def change_text(folder: Path, store: Path, before: str, policy: str, run: RunReaudit, as_json: bool) -> ChangeFacts:
@@ -76,6 +77,7 @@ def change_text(folder: Path, store: Path, before: str, policy: str, run: RunRea
         newly_flagged=sum(label.moves.newly_flagged for change in told.policies for label in change.labels),
         library=str(release / "library.yaml"),
         page=str(page),
+        json_file=str(told.json_file),
     )
 
 

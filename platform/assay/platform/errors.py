@@ -13,6 +13,9 @@
         BucketError                   the bucket or prefix is not there
       CommitError                   the commit layer refused a transaction       exit 5
         FencedError                   another driver has the store
+      RegistryError                 the registry cannot answer, or not rightly   exit 5
+        ConflictError                 somebody else promoted or rolled back first
+      GateError                     a release that may not be promoted           exit 3
       ConservationError             rows out differ from rows in                 exit 5
       Interrupted                   asked to stop; resumable                     exit 4
 
@@ -95,6 +98,20 @@ class CommitError(AssayError):
 
 class FencedError(CommitError):
     """Another driver has the store; nothing of ours was added to what it does."""
+
+
+class RegistryError(AssayError):
+    """The registry cannot answer, or what it holds is not what was registered."""
+
+
+class ConflictError(RegistryError):
+    """Somebody else promoted or rolled back first; nothing of ours was done."""
+
+
+class GateError(AssayError):
+    """A release does not pass the promotion gate; nothing was changed."""
+
+    exit_code = 3
 
 
 class ConservationError(AssayError):
