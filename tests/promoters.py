@@ -4,6 +4,7 @@ Each is forked from one that has imported everything and connected to nothing. T
 `python -m tests.promoters`: the tests' has threads, which do not outlive a fork.
 """
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -15,11 +16,13 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from assay.platform.encoder import encoder_digest, file_sha256
 from assay.platform.errors import AssayError, ConflictError, SpecError
 from assay.registry.fetching import fetch_release
 from assay.registry.gate import CHECKS
@@ -74,7 +77,7 @@ def registered(spec: RegistrySpec, folder: Path, count: int) -> list[int]:
 
 
 def look_at(spec: RegistrySpec, cache: Path) -> Registered:
-    """Ask a registry for everything, with nothing kept here.
+    """Ask a registry for everything; what `cache` has is from an earlier look.
 
     Raises:
         AssayError: something of it is not whole.
@@ -85,14 +88,18 @@ def look_at(spec: RegistrySpec, cache: Path) -> Registered:
     for version in versions:
         if version.kind == "release":
             assert fetch_release(registry, version).digest == version.digest
+        elif not (cache / "seen" / version.digest).is_dir():
+            folder = registry.runs.fetch(version.source, cache / "seen" / version.digest)
+            files = {path.name: file_sha256(path) for path in folder.iterdir()}
+            assert encoder_digest(files) == version.digest
     runs = registry.models._client.mlflow.search_runs([registry.runs.experiment], "attributes.status = 'RUNNING'")
-    model = registry.models._client.mlflow.get_registered_model(registry.models.model("release"))
+    standing = registry.models.standing("release")
     return Registered(
         numbers=[entry.number for entry in entries],
         champions=[entry.aliases["champion"].version for entry in entries],
         last=entries[-1].aliases["champion"].version if entries else 0,
-        alias=registry.models.pointed("release").get("champion"),
-        description=str(model.description),
+        alias=standing.aliases.get("champion"),
+        description=standing.description,
         whole=dict(Counter(version.kind for version in versions)),
         digests=len({version.digest for version in versions}),
         unended=len(runs),
@@ -122,6 +129,7 @@ def _drive(spec: RegistrySpec, folder: Path, asked: dict[str, object]) -> Any:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.promoters", str(folder / "asked.json")],
         cwd=ROOT,
+        check=False,
         capture_output=True,
         text=True,
     )
@@ -174,28 +182,37 @@ def _act(spec: RegistrySpec, chance: random.Random, versions: int) -> str:
 
 
 def _kill(spec: RegistrySpec, folder: Path, act: Act, stride: int) -> Iterator[Killed]:
-    number = 1
-    while True:
-        mark, cache = folder / f"struck-{number}", folder / f"cache-{number}"
-        child = _fork(_until, number, mark, lambda number=number: _once(spec, folder, act, number))
+    first = 1 + os.getpid() % stride
+    for turn, number in enumerate(itertools.count(first, stride)):
+        mark = folder / f"struck-{number}"
+        child = _fork(_until, number, mark, partial(_begin, spec, folder, act, turn))
         child.join()
         if child.exitcode == 0:
             return
         assert child.exitcode == -signal.SIGKILL, child.exitcode
-        left = _in_child(folder, lambda cache=cache: look_at(spec, cache / "left"))
-        _in_child(folder, lambda number=number: _once(spec, folder, act, number))
-        then = _in_child(folder, lambda cache=cache: look_at(spec, cache / "then"))
-        yield Killed(step=mark.read_text(), left=left, then=then)
-        number += stride
+        yield _in_child(folder, partial(_look_after, mark, spec, folder, act, turn))
 
 
-def _once(spec: RegistrySpec, folder: Path, act: Act, number: int) -> None:
-    if act == "register":
-        _register(spec, folder / f"release-{number}", f"red {number}")
-    elif act == "rollback":
-        rollback(RollbackSpec(registry=spec, to=str(1 + number % 2)))
+def _look_after(mark: Path, spec: RegistrySpec, folder: Path, act: Act, turn: int) -> Killed:
+    left = look_at(spec, folder / "cache")
+    _go_on(spec, folder, act, turn)
+    return Killed(step=mark.read_text(), left=left, then=look_at(spec, folder / "cache"))
+
+
+def _begin(spec: RegistrySpec, folder: Path, act: Act, turn: int) -> None:
+    """What is killed."""
+    if act == "rollback":
+        rollback(RollbackSpec(registry=spec))
     else:
-        waived_promotion(spec, 1 + number % 2)
+        _go_on(spec, folder, act, turn)
+
+
+def _go_on(spec: RegistrySpec, folder: Path, act: Act, turn: int) -> None:
+    """The next command: the same again, or back to what was rolled back."""
+    if act == "register":
+        _register(spec, folder / f"release-{turn}", f"red {turn}")
+    else:
+        waived_promotion(spec, 2 if act == "rollback" else 1 + turn % 2)
 
 
 def _register(spec: RegistrySpec, folder: Path, red: str) -> int:
@@ -243,7 +260,8 @@ def _struck_at(number: int, mark: Path) -> Iterator[None]:
             step(f"name {Path(str(said[1])).name}")
 
     event.listen(Engine, "commit", lambda _connection: step("commit"))
-    HTTPAdapter.send, Storage._ask = counted_send, counted_ask  # type: ignore[method-assign]  # for this process's life
+    setattr(HTTPAdapter, "send", counted_send)  # noqa: B010  # for this process's life; mypy knows no such assignment
+    setattr(Storage, "_ask", counted_ask)  # noqa: B010  # likewise
     sys.addaudithook(hear)
     yield
 
@@ -254,22 +272,20 @@ def _fork(run: Callable[..., None], *arguments: Any) -> multiprocessing.process.
     return process
 
 
-def _in_child(folder: Path, run: Callable[[], BaseModel | None]) -> Any:
+def _in_child(folder: Path, run: Callable[[], Killed]) -> Killed:
     """Do it in a process of its own, since this one connects to nothing."""
 
     def tell() -> None:
         try:
-            told = run()
+            (folder / "child.json").write_text(run().model_dump_json())
         except AssayError:
             (folder / "failed").write_text(traceback.format_exc())
             raise
-        (folder / "child.json").write_text(told.model_dump_json() if told else "null")
 
     child = _fork(tell)
     child.join()
     assert child.exitcode == 0, (folder / "failed").read_text() if (folder / "failed").exists() else child.exitcode
-    raw = json.loads((folder / "child.json").read_text())
-    return Registered.model_validate(raw) if raw else None
+    return Killed.model_validate_json((folder / "child.json").read_bytes())
 
 
 if __name__ == "__main__":

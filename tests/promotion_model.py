@@ -1,8 +1,8 @@
 """A world for the promotion protocol: promoters stopped and killed between any two calls to the log or to MLflow.
 
-Promoters run production code (promote, rollback, settle, the log) over a log and a registered model in memory, each in a
-greenlet of its own that hands over before and after every call. Knows what must hold. Does not know who is chosen next:
-that is for the tests.
+Promoters run production code (promote, rollback, settle, the log) over a log and a registered model in memory, each in
+a greenlet of its own that hands over before and after every call. Knows what must hold. Does not know who is chosen
+next: that is for the tests.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -111,35 +111,34 @@ class WorldModels:
         return f"assay-{kind}"
 
     @_called
-    def version(self, kind: str, number: int) -> Version | None:
+    def version(self, _kind: str, number: int) -> Version | None:
         if number > VERSIONS or number in self.world.deleted:
             return None
         tags = {"assay.digest": f"{number:064x}", "assay.release": f"r-{number}"}
         return Version(kind="release", model="assay-release", number=number, source="", run="", tags=tags, created=0.0)
 
     @_called
-    def standing(self, kind: str) -> Standing:
+    def standing(self, _kind: str) -> Standing:
         world = self.world
         return Standing(aliases=dict(world.aliases), tags=dict(world.tags), description=world.description)
 
     @_called
-    def point(self, kind: str, alias: str, number: int | None) -> None:
+    def point(self, _kind: str, alias: str, number: int | None) -> None:
         if number is None:
             self.world.aliases.pop(alias, None)
         else:
             self.world.aliases[alias] = number
 
     @_called
-    def tag_model(self, kind: str, tags: Mapping[str, str]) -> None:
+    def tag_model(self, _kind: str, tags: Mapping[str, str]) -> None:
         self.world.tags.update(tags)
 
     @_called
-    def describe_model(self, kind: str, text: str, tags: Mapping[str, str]) -> None:
+    def describe_model(self, _kind: str, text: str, _tags: Mapping[str, str]) -> None:
         self.world.description = text
 
     @_called
-    def tag_version(self, version: Version, tags: Mapping[str, str]) -> None:
-        pass
+    def tag_version(self, _version: Version, _tags: Mapping[str, str]) -> None: ...
 
 
 class Promoter:

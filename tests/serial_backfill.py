@@ -69,12 +69,18 @@ def run(settings: dict[str, Any], told: str) -> None:
         sys.exit(error.exit_code)
 
 
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs of this process run so, commands too."""
+    monkeypatch.setattr(pipeline, "joined", _alone)
+    for one in (job, audit):
+        monkeypatch.setattr(one, "Flow", _OneByOne)
+
+
 def run_alone(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, watcher: Watcher | None = None
 ) -> BackfillFacts:
     """The same in this process, for tests that change what it does."""
-    monkeypatch.setattr(pipeline, "joined", _alone)
-    monkeypatch.setattr(job, "Flow", _OneByOne)
+    without_ray(monkeypatch)
     spec = job.BackfillSpec.model_validate(settings)
     return job.backfill(spec, watcher or Silent(), threading.Event(), "assay backfill …")
 
@@ -86,8 +92,7 @@ def reaudit_alone(
     stop: threading.Event | None = None,
 ) -> ReauditFacts:
     """A whole re-audit likewise."""
-    monkeypatch.setattr(pipeline, "joined", _alone)
-    monkeypatch.setattr(audit, "Flow", _OneByOne)
+    without_ray(monkeypatch)
     spec = audit.ReauditSpec.model_validate(settings)
     return audit.reaudit(spec, watcher or Silent(), stop or threading.Event(), "assay reaudit …")
 

@@ -15,6 +15,9 @@ def receipts(count: int, pause_s: float = 0.0) -> Generator[Receipt]:
         yield Receipt(shard=shard, task=Task.OBSERVE, rows=1)
 
 
+def nothing() -> None: ...
+
+
 def test_every_receipt_arrives_in_turn() -> None:
     assert [one.shard for one in Arrivals(receipts(50)) if one is not None] == list(range(50))
 
@@ -47,7 +50,7 @@ def test_leaving_ends_the_pipeline() -> None:
 
     arrivals = Arrivals(endless())
     next(iter(arrivals))
-    arrivals.leave()
+    arrivals.leave(nothing)
     assert closed.is_set(), "while its cluster lives, not when it is collected"
 
 
@@ -62,8 +65,24 @@ def test_what_an_abandoned_pipeline_raises_is_nobodys() -> None:
     arrivals = Arrivals(pulled_away())
     next(iter(arrivals))
     threading.Timer(0.2, gone.set).start()
-    arrivals.leave()
+    arrivals.leave(nothing)
     assert arrivals.error is None
+
+
+def test_leaving_does_not_wait_for_a_receipt() -> None:
+    ended, closed = threading.Event(), threading.Event()
+
+    def silent() -> Generator[Receipt]:
+        yield from receipts(1)
+        assert ended.wait(60)
+        closed.set()
+        raise AssayError("an echo of the end")
+
+    arrivals = Arrivals(silent())
+    next(iter(arrivals))
+    arrivals.leave(ended.set)
+    assert closed.is_set()
+    assert arrivals.error is None, "nobody waits for it any more"
 
 
 def test_trouble_in_the_quiet_ends_the_wait_with_its_error() -> None:
@@ -82,8 +101,7 @@ def test_trouble_in_the_quiet_ends_the_wait_with_its_error() -> None:
     arrivals = Arrivals(hanging(), trouble)
     assert [one.shard for one in arrivals if one is not None] == [0, 1]
     assert asked == [Arrivals.WHILE_S, 2 * Arrivals.WHILE_S, 3 * Arrivals.WHILE_S]
-    held.set()
-    arrivals.leave()
+    arrivals.leave(held.set)
     assert str(arrivals.error) == "it stands still"
 
 

@@ -179,7 +179,7 @@ def tell(count: int, stage: str, stall_s: float) -> None:
         flow = Flow(shards(count), passes, globals()[stage], POOLS, stall_s)
         arrivals = Arrivals(flow.receipts(), flow.trouble)
         done = sorted(receipt.shard for receipt in arrivals if receipt is not None)
-        arrivals.leave()
+        arrivals.leave(flow.stop)
     failure = Failure.of(arrivals.error).model_dump() if arrivals.error is not None else None
     print(json.dumps({"done": done, "failure": failure}), flush=True)
 

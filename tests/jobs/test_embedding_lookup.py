@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay.jobs import embedding_lookup
 from assay.jobs.embedding_lookup import Image, find_embeddings
+from assay.jobs.image_rows import ImageRows
 from assay.jobs.store import Store
 from assay.platform.errors import StorageError
 from assay.platform.rows import ImageRef
@@ -60,13 +61,13 @@ def test_what_is_asked_for_and_no_more(store: Store, asked: list[Image]) -> None
 
 def test_only_files_that_can_have_them_are_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    really = embedding_lookup._read
+    really = ImageRows._read
 
-    def noted(store: Store, path: str, uris: list[str], columns: list[str]) -> pa.Table:
+    def noted(rows: ImageRows, path: str, uris: list[str], where: pc.Expression) -> pa.Table:
         read.append(path)
-        return really(store, path, uris, columns)
+        return really(rows, path, uris, where)
 
-    monkeypatch.setattr(embedding_lookup, "_read", noted)
+    monkeypatch.setattr(ImageRows, "_read", noted)
     find_embeddings(store, [("s3://b/0002", "e2"), ("s3://b/0001", "e1")])
     assert len(read) == 1
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import ray
 
 from assay.jobs import pipeline
+from assay.jobs.arrivals import RECEIPTS, Arrivals
 from assay.jobs.feed import Feed
+from assay.jobs.inlet import has_ended
 from assay.jobs.pipeline import Flow, joined
 from assay.jobs.pools import ClusterSpec, Pool, Pools
 from assay.jobs.work import Receipt, Task, Work
@@ -73,8 +77,26 @@ def drive(count: int, seconds: float, folder: str) -> None:
             print(json.dumps({"shard": receipt.shard, "read": read, **receipt.worker}), flush=True)
 
 
+def leave(folder: str) -> None:
+    """A run that is left while a shard is judged, which would take longer than any test: prints whether it ended."""
+    work = (Work(shard=shard, task=Task.JUDGE, rows=1) for shard in range(3))
+    with joined(ClusterSpec()):
+        flow = Flow(work, partial(Look, folder), partial(Judge, 3600), POOLS, 7200)
+        arrivals = Arrivals(flow.receipts(), flow.trouble)
+        for receipt in arrivals:
+            assert receipt is None
+            if looks(Path(folder)):
+                break
+        arrivals.leave(flow.stop)
+        print(json.dumps({"ended": str(has_ended(120))}), flush=True)
+
+
 def start(environment: dict[str, str], count: int, seconds: float, folder: Path) -> subprocess.Popen[str]:
-    code = f"from tests.jobs.test_inlet import drive; drive({count}, {seconds}, {str(folder)!r})"
+    return call(environment, f"drive({count}, {seconds}, {str(folder)!r})")
+
+
+def call(environment: dict[str, str], function: str) -> subprocess.Popen[str]:
+    code = f"from tests.jobs import test_inlet; test_inlet.{function}"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -105,6 +127,35 @@ def test_a_job_longer_than_what_is_read_ahead_has_one_set_of_actors(ray_session:
     assert len({one["judge"] for one in receipts}) == 1
     # When a receipt is printed, it and those before it have come back; one more shard is read, and waits.
     assert all(int(one["read"]) <= came + UNDER_WAY + 1 for came, one in enumerate(receipts, 1))
+
+
+def test_a_run_is_left_whatever_its_actors_have_in_hand(ray_session: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "RAY_ADDRESS": ray_session, "RAY_AUTH_MODE": "token"}
+    assert finish(call(environment, f"leave({str(tmp_path)!r})")) == [{"ended": "True"}]
+
+
+def test_a_cluster_is_not_left_while_a_pipeline_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(pipeline, "LEAVE_S", 0.1)
+    monkeypatch.setattr(pipeline, "hold_up", lambda: told.append("held up"))
+    doubles = {
+        "is_initialized": lambda: False,
+        "init": lambda **_how: None,
+        "cluster_resources": dict,
+        "nodes": list,
+        "shutdown": lambda: told.append("left"),
+    }
+    for name, double in doubles.items():
+        monkeypatch.setattr(ray, name, double)
+    over = threading.Event()
+    goes_on = threading.Thread(target=over.wait, name=RECEIPTS)
+    goes_on.start()
+    for _ in range(2):
+        with joined(ClusterSpec()):
+            pass
+        over.set()
+        goes_on.join()
+    assert told == ["held up", "left"]
 
 
 @pytest.mark.nightly

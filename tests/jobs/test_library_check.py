@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.jobs.library_check import LibraryLintSpec, chosen_encoder, lint
+from assay.jobs.library_check import LibraryLintSpec, choose_encoder, lint
 from assay.platform.errors import GoldenError, SpecError
 from assay.platform.golden import GoldenSet, Truth
 from assay.platform.golden_rows import GoldenRow, Reviews
@@ -121,7 +121,7 @@ def test_drift_needs_an_encoder(tmp_path: Path, painted: dict[str, str]) -> None
 
 
 def test_an_encoder_by_name_or_none() -> None:
-    assert chosen_encoder(LibraryLintSpec(library="starter")) is None
-    encoder = chosen_encoder(LibraryLintSpec(library="starter", encoder="hash"))
+    assert choose_encoder(LibraryLintSpec(library="starter")) == (None, None)
+    _, encoder = choose_encoder(LibraryLintSpec(library="starter", encoder="hash"))
     assert encoder is not None
     assert encoder.dim == 64

@@ -27,7 +27,12 @@ from assay.platform.faults import OK, Fault
 from assay.platform.fetch import fetch
 from assay.platform.rows import MAPPED, OBSERVATIONS, ImageRef, are_mapped
 from assay.platform.storage import Storage
+from assay.registry.place import RegistrySpec
+from assay.registry.registering import RegisterSpec, register
+from tests.encoder_doubles import load_doubles
 from tests.migration_stores import PICTURES, Migrations
+from tests.promoters import waived_promotion
+from tests.registry_of_two import CHAMPION
 from tests.serial_backfill import run_alone
 from tests.store_doubles import data_file, tree
 
@@ -100,6 +105,20 @@ def test_a_space_that_was_only_turned_is_mapped_whole(rig: Migrations, monkeypat
     rig.backfill("new", "turned", monkeypatch)
     proof = verify(VerifySpec(store=str(rig.folder / "new")))
     assert (proof.sound, proof.planned, proof.orphans) == (True, PICTURES + FAULTS, 0)
+
+
+def test_what_is_to_be_done_next_names_the_version_not_the_champion(
+    rig: Migrations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = RegistrySpec(uri=f"sqlite:///{tmp_path}/registry/mlflow.db", cache=tmp_path / "cache")
+    register(rig.releases["turned"], RegisterSpec(registry=registry))
+    waived_promotion(registry, 1)
+    spec = rig.spec("turned", None, dry_run=True).model_copy(update={"release": CHAMPION, "registry": registry})
+    load_doubles(monkeypatch)
+    facts = migrate(spec)
+    assert facts.pair.release == rig.releases["turned"].id
+    assert (facts.origins["release"].asked, facts.origins["release"].version) == (CHAMPION, 1)
+    assert "--release models:/assay-release/1 " in facts.next
 
 
 def test_what_is_not_clear_is_encoded_again_and_nothing_else(rig: Migrations, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from assay.jobs.doctor import _encoder
 from assay.platform.hash_encoder import HashEncoder
+from assay.platform.release import Release
 from tests.conftest import Silent, write_pictures
 from tests.serial_backfill import run_alone
 
@@ -45,6 +46,6 @@ def test_a_machine_without_notes_is_not_spoken_of(
 
 
 def test_the_doctor_tells_it_too(release_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert NOTE not in _encoder(str(release_dir))
+    assert NOTE not in _encoder(Release.load(release_dir))
     monkeypatch.setattr(HashEncoder, "notes", (NOTE,))
-    assert NOTE in _encoder(str(release_dir))
+    assert NOTE in _encoder(Release.load(release_dir))

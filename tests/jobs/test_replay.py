@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from assay.jobs.cli import main
+from assay.jobs.datafile import write_observations
+from assay.jobs.judged import find_judged
 from assay.jobs.replay import ReplayFacts, ReplaySpec, replay
+from assay.jobs.replay_rows import rows_of_golden
 from assay.jobs.store import Store
-from assay.platform.errors import SpecError
+from assay.platform.errors import GoldenError, SpecError
+from assay.platform.golden import GOLDEN, GoldenSet, Split
+from assay.platform.rows import OBSERVATIONS
 from assay.platform.storage import Storage
 from infra.bench.audit_releases import audit_release, production
 from infra.bench.stored_corpus import make_stored
 from tests.golden_store import COPIES, PICTURES, judged
+from tests.jobs.change_stores import judge_by, observed_store, release_of
+from tests.jobs.colour_releases import LIBRARY, POLICY, colour_row, write_golden
 from tests.serial_backfill import reaudit_alone
+from tests.store_doubles import data_file
 
 IMAGES = PICTURES + COPIES + 2
 
@@ -123,6 +132,73 @@ def test_as_a_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "the verdict is the same to the last bit" in shown
     assert "uncalibrated" in shown
+
+
+def golden_of(path: Path, rows: Iterable[dict[str, Any]], *, split: Split | None = None) -> Path:
+    """A golden set of some verdicts' images; the store has one version of each, and every other one is not said."""
+    images = [(str(row["uri"]), str(row["etag"]) if number % 2 else "") for number, row in enumerate(rows)]
+    return write_golden(path, [colour_row(0, "red", uri=uri, etag=etag, split=split) for uri, etag in images])
+
+
+def test_every_image_of_a_golden_set(folder: Path, tmp_path: Path) -> None:
+    golden = golden_of(tmp_path / "golden.parquet", verdict_rows(folder / "store"))
+    facts = replayed(folder / "store", golden=golden)
+    assert (facts.replayed, facts.exact, facts.missing) == (IMAGES, IMAGES, 0)  # those that cannot be read, too
+    assert facts.golden == GoldenSet.read(golden).digest
+    shutil.copytree(folder / "store", tmp_path / "store")
+    row = next(row for row in verdict_rows(folder / "store") if row["outcome"] == "ok")
+    spoil(tmp_path / "store", str(row["uri"]))
+    facts = replayed(tmp_path / "store", golden=golden)
+    assert (facts.replayed, facts.exact) == (IMAGES, IMAGES - 1)
+    assert facts.differing[0].startswith(f"{row['uri']}: score of ")
+    assert main(["replay", str(tmp_path / "store"), "--golden", str(golden), "--json"]) == 5
+
+
+def test_golden_rows_are_those_of_the_scorecard(folder: Path, tmp_path: Path) -> None:
+    rows = verdict_rows(folder / "store")
+    golden = golden_of(tmp_path / "golden.parquet", rows[:10], split="calibrate")
+    with pytest.raises(GoldenError, match="no row is for 'test'"):
+        replayed(folder / "store", golden=golden)
+    assert replayed(folder / "store", golden=golden, split="all").replayed == 10
+    both = [*GoldenSet.read(golden).table.to_pylist(), *golden_rows(tmp_path, rows[10:15])]
+    pq.write_table(pa.Table.from_pylist(both, GOLDEN), golden)
+    facts = replayed(folder / "store", golden=golden)
+    assert (facts.replayed, facts.golden) == (5, GoldenSet.read(golden).only("test").digest)
+
+
+def golden_rows(folder: Path, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = GoldenSet.read(golden_of(folder / "t.parquet", rows, split="test")).table.to_pylist()
+    return found
+
+
+def test_of_several_versions_the_one_observed_last(tmp_path: Path) -> None:
+    release = release_of(tmp_path / "release", LIBRARY.replace("RED", "red").replace("BLUE", "blue"), POLICY)
+    store = observed_store(tmp_path / "store", release, 20)
+    newer = observed_store(tmp_path / "newer", release, 5).observations.dataset().to_table()
+    columns = {"shard": pa.repeat(2, 5), "etag": pa.array([f"newer-{number}" for number in range(5)])}
+    for name, values in columns.items():
+        at = newer.schema.get_field_index(name)
+        newer = newer.set_column(at, newer.schema.field(at), values.cast(newer.schema.field(at).type))
+    written = write_observations(store.storage, store.uri, 2, newer.cast(OBSERVATIONS))
+    store.observations.commit([data_file(written, 5, [2])])
+    judge_by(store, release)
+    golden = write_golden(tmp_path / "golden.parquet", [colour_row(number, "red") for number in range(22)])
+    chosen = find_judged(store, release.id)
+    missing, pairs = rows_of_golden(store, chosen, GoldenSet.read(golden))
+    [(seen, then)] = pairs
+    assert missing == 2
+    assert seen["etag"].to_pylist() == then["etag"].to_pylist()
+    assert seen["etag"].to_pylist() == [f"newer-{n}" for n in range(5)] + [f"e{n}" for n in range(5, 20)]
+    facts = replayed(tmp_path / "store", golden=golden, release=release.id)
+    assert (facts.replayed, facts.exact, facts.missing) == (20, 20, 2)
+
+
+def test_golden_sets_that_do_not_serve(folder: Path, tmp_path: Path) -> None:
+    strangers = write_golden(tmp_path / "strangers.parquet", [colour_row(number, "red") for number in range(3)])
+    with pytest.raises(GoldenError, match="nothing to replay"):
+        replayed(folder / "store", golden=strangers)
+    with pytest.raises(SpecError, match="one image or a golden set"):
+        replayed(folder / "store", golden=strangers, uri=verdict_rows(folder / "store")[0]["uri"])
 
 
 def test_images_and_judges_that_are_not_there(folder: Path) -> None:

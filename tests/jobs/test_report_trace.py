@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assay.jobs.report_data import ReportData
-from assay.jobs.report_trace import Trace, leave_trace
+from assay.jobs.report_trace import Trace, leave_trace, leave_trace_of
 from assay.jobs.store import Store
 from tests.audited_corpus import Corpus, audited, needles, traces
 
@@ -52,3 +52,11 @@ def test_a_trace_keeps_no_uri(corpus: Corpus, tmp_path: Path) -> None:
     trace = Trace.model_validate_json(name.read_text())
     assert set(trace.files) == {str(tmp_path / "r.html"), str(tmp_path / "r.json")}
     assert "a/1.jpg" not in name.read_text()
+
+
+def test_what_lies_on_another_machine_is_listed(corpus: Corpus) -> None:
+    uri = corpus.uri("a/2.jpg")
+    leave_trace_of(corpus.store(), [uri], {"s3://artifacts/0/run/facts.json": b"{}"})
+    facts = corpus.forget(uri)
+    assert facts.reports_removed == 0
+    assert [name.partition(":")[2] for name in facts.reports_out_of_reach] == ["s3://artifacts/0/run/facts.json"]

@@ -12,6 +12,9 @@ from contextlib import closing
 from assay.jobs.work import Receipt
 from assay.platform.errors import AssayError
 
+RECEIPTS = "receipts"
+"""The name of the pipeline's thread."""
+
 
 def _trust(_quiet_s: float) -> AssayError | None:
     return None
@@ -33,12 +36,13 @@ class Arrivals:
         self._trouble = trouble
         self._queue: queue.Queue[Receipt | None] = queue.Queue()
         self._receipts = receipts
-        self._thread = threading.Thread(target=self._fill, name="receipts", daemon=True)
+        self._thread = threading.Thread(target=self._fill, name=RECEIPTS, daemon=True)
         self._thread.start()
 
-    def leave(self) -> None:
-        """Take no more receipts; the pipeline is closed after the next one, or ends with the cluster."""
+    def leave(self, end: Callable[[], None]) -> None:
+        """Take no more receipts; `end` ends the pipeline. Whoever leaves the cluster looks whether it has ended."""
         self._left = True
+        end()
         self._thread.join(self.GRACE_S)
 
     def _fill(self) -> None:
@@ -51,9 +55,10 @@ class Arrivals:
                     if self._left:
                         break
         except AssayError as error:
-            self.error = self.error or error  # what ended the iteration is the cause, what follows is its echo
+            if not self._left:
+                self.error = self.error or error  # what ended the iteration is the cause, what follows is its echo
         except Exception:
-            # Ray pulled away from under an iteration nobody waits for any more raises whatever it likes.
+            # A pipeline ended under an iteration nobody waits for any more raises whatever it likes.
             if not self._left:
                 raise
         finally:

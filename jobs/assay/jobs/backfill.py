@@ -22,22 +22,25 @@ from assay.jobs.judge_stage import JudgeSpec, JudgeStage
 from assay.jobs.pipeline import Flow
 from assay.jobs.plan import PlanSpec, plan
 from assay.jobs.pools import Cluster, ClusterSpec, decoders_of, encoder_threads_of, size_pools
+from assay.jobs.recorded import RecordChoice, recorded, refuse_unrecordable
+from assay.jobs.release_choice import RegistryChoice, choose_release, tell_moved
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import BackfillFacts, Run
+from assay.jobs.run_summary import summary_of_backfill
 from assay.jobs.stages import LookSpec, LookStage
 from assay.jobs.store import PlacesSpec, Store, new_run
 from assay.jobs.watcher import Unwatched, Watcher
 from assay.jobs.work import Work
 from assay.platform.errors import Interrupted
 from assay.platform.images import Budget
-from assay.platform.release import resolve_release
 from assay.platform.storage import Storage
+from assay.registry.place import RegistrySpec
 
 
 class BackfillSpec(PlanSpec, PlacesSpec):
     """One backfill: what, into which store, judged how, and on what."""
 
-    release: str | None = Field(None, description="release directory; unset: the bundled starter release")
+    release: str | None = Field(None, description="release: directory or models:/…; unset: the bundled starter release")
     policy: str | None = Field(None, description="policy of the release; unset: its default")
     retry_faults: bool = Field(False, description="fetch images with transient faults again and replace their rows")
     max_fault_rate: float = Field(
@@ -49,6 +52,8 @@ class BackfillSpec(PlanSpec, PlacesSpec):
     )
     budget: Budget = Field(Budget(), description="what one image may cost")
     cluster: ClusterSpec = Field(ClusterSpec(), description="where it runs")
+    registry: RegistryChoice = RegistrySpec()
+    record: RecordChoice = False
 
 
 def backfill(
@@ -63,11 +68,15 @@ def backfill(
     """
     watcher, stop = watcher or Unwatched(), stop or threading.Event()
     store = Store.attach(Storage(spec.storage), spec.store)
+    refuse_unrecordable(spec)
     with in_a_hurry_after(stop, store.storage):
-        return _run(store, spec, watcher, stop, command)
+        run, facts = _run(store, spec, watcher, stop, command)
+    return recorded(facts, spec, lambda: summary_of_backfill(facts, run))
 
 
-def _run(store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Event, command: str) -> BackfillFacts:
+def _run(
+    store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Event, command: str
+) -> tuple[Run, BackfillFacts]:
     run = _prepare(store, spec, watcher, time.monotonic())
     run.command = command
     is_grown = run.listing is not None and run.listing.generation is not None
@@ -81,9 +90,9 @@ def _run(store: Store, spec: BackfillSpec, watcher: Watcher, stop: threading.Eve
             work = read_work(store, run.known, run.backlog)
             start = functools.partial(_flow, spec, store, run, watcher)
             Job(store, run, watcher, stop, lease).work_through(work, spec.cluster, start)
-            return _finish(store, run, stop)
+            return run, _finish(store, run, stop)
     watcher.planned(run.listing, run.backlog, run.release)
-    return _finish(store, run, stop)
+    return run, _finish(store, run, stop)
 
 
 def _finish(store: Store, run: Run, stop: threading.Event) -> BackfillFacts:
@@ -98,14 +107,15 @@ def _finish(store: Store, run: Run, stop: threading.Event) -> BackfillFacts:
 
 def _prepare(store: Store, spec: BackfillSpec, watcher: Watcher, began: float) -> Run:
     """Everything that can be found wrong before a cluster starts is found here."""
-    release = resolve_release(spec.release)
-    policy = release.policy(spec.policy).name
-    binding = Binding.of(release)
+    chosen = choose_release(spec.release, spec.registry, watcher.noticed)
+    tell_moved(store.run() or {}, chosen, watcher.noticed)
+    policy = chosen.release.policy(spec.policy).name
+    binding = Binding.of(chosen.release)
     check_binding(store, binding)
     finish_erasure(store, watcher.noticed)
     listing = plan(store, spec.source, spec, watcher.listed)
     bind(store, binding)
-    run = Run(new_run(), spec, spec.store, spec.source, release, policy, listing, Backlog.nothing(), began)
+    run = Run(new_run(), spec, spec.store, spec.source, chosen, policy, listing, Backlog.nothing(), began)
     if listing.generation is None:  # otherwise there is something to do
         run.backlog = _backlog(store, run, spec)
     return run

@@ -13,17 +13,21 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.golden_embeddings import GoldenEmbeddings, Progress, embed_golden, no_progress
+from assay.jobs.recorded import RecordChoice, RecordedFacts, recorded, refuse_unrecordable
+from assay.jobs.release_choice import RegistryChoice, choose_release, origins_of
+from assay.jobs.run_summary import summary_of_calibration
 from assay.platform.calibration import Calibration, LabelCalibration, fit_curve
 from assay.platform.errors import SpecError
 from assay.platform.golden import GoldenSet
 from assay.platform.operating_point import Evidence, choose
 from assay.platform.policy import Policy
 from assay.platform.promise import LabelPoints, OperatingPoint, OperatingPoints, Target
-from assay.platform.release import Release, resolve_release
+from assay.platform.release import Release
 from assay.platform.release_build import add_measured
 from assay.platform.scoring import Scorer, over_views
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.place import RegistrySpec
 
 SPLIT = "calibrate"
 """Rows of a golden set that are learned from; the others are left to `assay evaluate`."""
@@ -33,12 +37,14 @@ class CalibrateSpec(Spec):
     """What is calibrated, with which truth."""
 
     out: Path = Field(kw_only=False, description="where the calibrated release is written")
-    release: str = Field("starter", description="the release: a directory, or starter")
+    release: str = Field("starter", description="the release: a directory, models:/…, or starter")
     golden: str = Field(description="golden set, Parquet: images with confirmed truth")
     store: str | None = Field(None, description="a store that has observed these images; unset: they are read again")
     slices: tuple[str, ...] = Field((), description="slices in each of which every promise must hold by itself")
     allow_missing: bool = Field(False, description="go on without images that are gone or broken")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of images and store")
+    registry: RegistryChoice = RegistrySpec()
+    record: RecordChoice = False
 
 
 class PromiseFacts(BaseModel):
@@ -58,10 +64,8 @@ class PromiseFacts(BaseModel):
     why_not: str = ""
 
 
-class CalibrateFacts(BaseModel):
+class CalibrateFacts(RecordedFacts, frozen=True):
     """What was learned."""
-
-    model_config = ConfigDict(frozen=True)
 
     release: str
     directory: str
@@ -96,7 +100,9 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
     Raises:
         SpecError: the golden set cannot be read, does not fit the release, or lacks images.
     """
-    release = resolve_release(spec.release)
+    refuse_unrecordable(spec)
+    chosen = choose_release(spec.release, spec.registry)
+    release = chosen.release
     scorer = release.raw_scorer()
     golden = GoldenSet.read(spec.golden, scorer.labels).only(SPLIT)
     seen = embed_golden(golden, release, Storage(spec.storage), spec.store, progress)
@@ -106,7 +112,7 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
     calibration = fit_calibration(truth, scorer, release, golden.digest)
     points = find_points(truth, scorer.calibrated(calibration), release, calibration, golden.digest)
     made = add_measured(release, spec.out, calibration, points)
-    return CalibrateFacts(
+    facts = CalibrateFacts(
         release=made.id,
         directory=str(spec.out),
         images=len(truth.raw),
@@ -114,7 +120,9 @@ def calibrate(spec: CalibrateSpec, progress: Progress = no_progress) -> Calibrat
         calibrated={label: one.curve.method for label, one in calibration.labels.items()},
         uncalibrated=calibration.uncalibrated,
         promises=tuple(_facts(made, points)),
+        origins=origins_of(release=chosen),
     )
+    return recorded(facts, spec, lambda: summary_of_calibration(facts, spec, (release, made), golden.digest))
 
 
 def gather_truth(

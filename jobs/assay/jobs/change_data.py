@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, computed_field
 
+from assay.jobs.recorded import RecordedFacts
 from assay.platform.library_diff import LibraryDiff
 from assay.platform.policy import ACTIONS, Action
 from assay.platform.scorecard import Estimate
@@ -242,7 +243,7 @@ class Half(BaseModel, frozen=True):
     """The command that judges the rest."""
 
 
-class DiffFacts(BaseModel, frozen=True):
+class DiffFacts(RecordedFacts, frozen=True):
     """The whole comparison."""
 
     store: str

@@ -10,7 +10,7 @@ from typing import Literal
 
 from assay.jobs.binding import Binding, check_binding
 from assay.jobs.change_data import Half
-from assay.jobs.judged import find_judged, find_release, policies_of
+from assay.jobs.judged import judged_by, policies_of
 from assay.jobs.side import Side
 from assay.jobs.store import Store
 from assay.platform.errors import SpecError
@@ -32,22 +32,24 @@ class Sides:
     half: tuple[Half, ...]
 
     @classmethod
-    def of(cls, store: Store, refs: tuple[str, str], policies: tuple[str | None, str | None]) -> "Sides":
-        """The sides that a user names: releases, and policies (None: each that both judged under).
+    def of(cls, store: Store, releases: tuple[Release, Release], policies: tuple[str | None, str | None]) -> "Sides":
+        """The sides: releases, and policies that a user names (None: each that both judged under).
 
         Raises:
-            SpecError: there is no such release or policy, or they share none.
+            SpecError: there is no such policy, or they share none.
             StoreVersionError: a release is of another encoder than the store.
         """
-        one, other = (_release_of(store, ref) for ref in refs)
-        named, not_compared = _paired_policies(store, (one, other), policies)
+        for release in releases:
+            _refuse_other_encoder(store, release)
+        one, other = releases
+        named, not_compared = _paired_policies(store, releases, policies)
         pairs = tuple(
-            (Side.of(store, find_judged(store, refs[0], before)), Side.of(store, find_judged(store, refs[1], after)))
+            (Side.of(store, judged_by(store, one, before)), Side.of(store, judged_by(store, other, after)))
             for before, after in named
         )
         observed = store.observations.table().num_rows()
         half = tuple(_halves(store, pairs, observed))
-        return cls((one, other), pairs, not_compared, observed, half)
+        return cls(releases, pairs, not_compared, observed, half)
 
     def refuse_half(self, where: str) -> None:
         """Stop when a side has not judged all that was observed.
@@ -70,12 +72,10 @@ class Sides:
         )
 
 
-def _release_of(store: Store, ref: str) -> Release:
-    release = find_release(store, ref)
+def _refuse_other_encoder(store: Store, release: Release) -> None:
     pinned = release.manifest.encoder
     wanted = Binding(encoder=pinned.digest, dim=pinned.dim, preprocess=release.preprocess.model_dump(mode="json"))
     check_binding(store, wanted)
-    return release
 
 
 def _paired_policies(
@@ -88,7 +88,7 @@ def _paired_policies(
     one, other = (policies_of(store, release.id) for release in releases)
     for release, found in zip(releases, (one, other), strict=True):
         if not found:
-            find_judged(store, str(release.directory))  # says so, and what to do
+            judged_by(store, release)  # says so, and what to do
     if after is not None:
         why = f"--from judged under {', '.join(one)}"
         raise SpecError("--to-policy needs --policy", where=store.shown, why=why, fix="name the policy of --from, too")

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Env, Yaml
 from rich.console import Console
 
+from assay.jobs.ending import end
 from assay.platform.errors import AssayError
 
 EXIT_CODES = {
@@ -150,4 +151,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the `assay` script."""
-    sys.exit(main())
+    end(main())

@@ -4,7 +4,6 @@ Knows terminals, JSON output and signals. Does not know how the work is done.
 """
 
 import json
-import os
 import shlex
 import signal
 import sys
@@ -31,11 +30,12 @@ from assay.jobs.backfill import BackfillSpec
 from assay.jobs.compact import CompactSpec
 from assay.jobs.demo import DemoSpec
 from assay.jobs.doctor import DoctorSpec
+from assay.jobs.ending import end_at_once
 from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
-from assay.jobs.printed import FLAT, AsJson, print_facts
+from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
 from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
@@ -47,10 +47,9 @@ from assay.platform.errors import AssayError
 from assay.platform.storage import Storage
 
 _DEMO, _DOCTOR = DemoSpec(), DoctorSpec()
+_KEYS = ("access-key", "secret-key", "session-token")
 _SECRETS = (
-    "--storage.access-key",
-    "--storage.secret-key",
-    "--storage.session-token",
+    *(f"--{of}storage.{key}" for of in ("", "registry.") for key in _KEYS),
     "--registry.password",
     "--webhook.secret",
 )
@@ -78,7 +77,7 @@ def stoppable(panel: Panel, command: str) -> Iterator[threading.Event]:
     def asked(_number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             panel.tell_command("stopped at once; resume with:", command)
-            os._exit(4)
+            end_at_once(4)
         stop.set()
         panel.tell_command("stopping after a commit; once more stops at once. Resume with:", command)
 
@@ -102,6 +101,7 @@ def plan(spec: Annotated[PlanCommand, FLAT], *, as_json: AsJson = False) -> int:
 def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
     facts = run_backfill(spec, as_json)
+    warn_unrecorded(facts)
     print_facts(facts, as_json, "backfill")
     return _judged(facts, spec)
 

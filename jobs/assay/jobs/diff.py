@@ -5,6 +5,7 @@ Knows the order of things: sides, one pass over both for each policy, budgets, t
 embeddings; a picture only for its thumbnail.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -17,16 +18,22 @@ from assay.jobs.change_budget import BudgetSpec, find_overruns
 from assay.jobs.change_data import DiffFacts
 from assay.jobs.change_page import pictures_of, render_change
 from assay.jobs.change_quality import GoldenChoice
-from assay.jobs.change_sides import Sides
+from assay.jobs.change_sides import NAMES, Sides
 from assay.jobs.change_text import TextChange
 from assay.jobs.evaluate import MeasuredSplit, read_golden
 from assay.jobs.forgotten import unerased
 from assay.jobs.gallery import draw_pictures, fetch_stored
+from assay.jobs.judged import find_release
+from assay.jobs.recorded import RecordChoice, recorded, refuse_unrecordable
+from assay.jobs.release_choice import RegistryChoice, origins_of
 from assay.jobs.report_trace import leave_trace_of
+from assay.jobs.run_summary import summary_of_diff
 from assay.jobs.store import Store, now
+from assay.platform.release import Release
 from assay.platform.scorecard import ScorecardSpec
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.place import RegistrySpec
 
 Tell = Callable[[str], None]
 
@@ -36,7 +43,7 @@ class DiffSpec(Spec):
 
     store: str = Field(kw_only=False, description="the store")
     before: Annotated[str, Parameter(name="--from")] = Field(
-        description="release that decided before: its id in the store, or a directory"
+        description="release that decided before: id in the store, directory or models:/…"
     )
     after: Annotated[str, Parameter(name="--to")] = Field(description="release that decides now")
     policy: str | None = Field(None, description="policy compared; unset: each under which both judged")
@@ -52,6 +59,8 @@ class DiffSpec(Spec):
     html: Path | None = Field(None, description="write the page, and its figures as JSON beside it")
     trace: bool = Field(True, description="say in the store where the page lies, so that `assay forget` finds it")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of store and source")
+    registry: RegistryChoice = RegistrySpec()
+    record: RecordChoice = False
 
 
 def diff(spec: DiffSpec, tell: Tell = lambda _line: None) -> DiffFacts:
@@ -66,22 +75,26 @@ def diff(spec: DiffSpec, tell: Tell = lambda _line: None) -> DiffFacts:
         ConservationError: images counted are not the images judged.
     """
     spec.budget.refuse_unmeasurable(has_golden=spec.golden is not None, has_rate=spec.images_per_day is not None)
+    refuse_unrecordable(spec)
     storage = Storage(spec.storage)
     store = Store.open(storage, spec.store)
-    files: dict[Path, bytes] = {}
-    with unerased(store):  # an erasure that begins after this finds the trace
-        facts = _compare(store, spec, tell)
-        if spec.html is not None:
-            facts, files = _write_up(facts, spec.html, store, tell)
-            if spec.trace:
-                leave_trace_of(store, (one.uri for one in facts.samples()), files)
+    chosen = [find_release(store, ref, spec.registry, tell) for ref in (spec.before, spec.after)]
+    before, after = (one.release for one in chosen)
+    with unerased(store):  # an erasure that begins after this finds the traces
+        facts = _compare(store, spec, (before, after), tell)
+        facts = facts.model_copy(update={"origins": origins_of(**dict(zip(NAMES, chosen, strict=True)))})
+        facts, page = _draw(facts, spec.html, store, tell)
+        facts = _record(facts, spec, store, (before, after), page)
+        files = {} if spec.html is None else _files(facts, spec.html, page)
+        if spec.trace and files:
+            leave_trace_of(store, _named(facts), files)
     for path, content in files.items():
         storage.write(str(path.absolute()), content)
     return facts
 
 
-def _compare(store: Store, spec: DiffSpec, tell: Tell) -> DiffFacts:
-    sides = Sides.of(store, (spec.before, spec.after), (spec.policy, spec.to_policy))
+def _compare(store: Store, spec: DiffSpec, releases: tuple[Release, Release], tell: Tell) -> DiffFacts:
+    sides = Sides.of(store, releases, (spec.policy, spec.to_policy))
     if not spec.partial:
         sides.refuse_half(store.shown)
     one, other = sides.releases
@@ -119,10 +132,28 @@ def _compare(store: Store, spec: DiffSpec, tell: Tell) -> DiffFacts:
     )
 
 
-def _write_up(facts: DiffFacts, html: Path, store: Store, tell: Tell) -> tuple[DiffFacts, dict[Path, bytes]]:
-    """The page and its figures, by the files that they are about to become."""
-    beside = html.with_suffix(".json")
-    facts = facts.model_copy(update={"html": str(html), "json_file": str(beside)})
+def _draw(facts: DiffFacts, html: Path | None, store: Store, tell: Tell) -> tuple[DiffFacts, bytes]:
+    """The page, and facts that name it; nothing, if it is not asked for."""
+    if html is None:
+        return facts, b""
+    facts = facts.model_copy(update={"html": str(html), "json_file": str(html.with_suffix(".json"))})
     tell("drawing pictures")
-    page = render_change(facts, draw_pictures(pictures_of(facts), fetch_stored(store.storage)))
-    return facts, {html: page.encode(), beside: facts.model_dump_json(indent=1).encode()}
+    return facts, render_change(facts, draw_pictures(pictures_of(facts), fetch_stored(store.storage))).encode()
+
+
+def _record(
+    facts: DiffFacts, spec: DiffSpec, store: Store, releases: tuple[Release, Release], page: bytes
+) -> DiffFacts:
+    named = _named(facts)
+    trace = functools.partial(leave_trace_of, store, named) if named else None
+    files = {} if spec.html is None else {spec.html.name: page}
+    return recorded(facts, spec, lambda: summary_of_diff(facts, store, *releases), files, trace)
+
+
+def _files(facts: DiffFacts, html: Path, page: bytes) -> dict[Path, bytes]:
+    """The page and its figures, by the files that they are about to become."""
+    return {html: page, html.with_suffix(".json"): facts.model_dump_json(indent=1).encode()}
+
+
+def _named(facts: DiffFacts) -> set[str]:
+    return {one.uri for one in facts.samples()}

@@ -12,7 +12,7 @@ from rich.text import Text
 from assay.jobs import diff as diff_job
 from assay.jobs.change_data import DiffFacts, PolicyChange
 from assay.jobs.diff import DiffSpec
-from assay.jobs.printed import FLAT, AsJson
+from assay.jobs.printed import FLAT, AsJson, warn_unrecorded
 from assay.platform.policy import ACTIONS
 
 OVER_BUDGET = 3
@@ -25,6 +25,7 @@ def diff(spec: Annotated[DiffSpec, FLAT], *, as_json: AsJson = False) -> int:
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:
         facts = diff_job.diff(spec, status.update)
+    warn_unrecorded(facts)
     if as_json:
         print(facts.model_dump_json())
     else:

@@ -3,6 +3,7 @@
 Knows what to look at. Starts nothing that outlives it, and writes nothing but a probe object, which it removes.
 """
 
+import functools
 import os
 import shutil
 from collections.abc import Callable
@@ -14,12 +15,15 @@ from rich.text import Text
 
 import assay.jobs.pipeline as ray_pipeline
 from assay.jobs.pools import ClusterSpec, size_pools
+from assay.jobs.release_choice import RegistryChoice, choose_release
 from assay.jobs.store import Store, probe_store
 from assay.platform.errors import AssayError
 from assay.platform.listing import list_objects
-from assay.platform.release import resolve_release
+from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.place import RegistrySpec
+from assay.registry.resolving import Resolved
 
 
 class DoctorSpec(Spec):
@@ -27,9 +31,10 @@ class DoctorSpec(Spec):
 
     source: str | None = Field(None, description="a source to list")
     store: str | None = Field(None, description="a store to write a probe to")
-    release: str | None = Field(None, description="release directory; unset: the bundled one")
+    release: str | None = Field(None, description="release: directory or models:/…; unset: the bundled one")
     cluster: ClusterSpec = Field(ClusterSpec(), description="where it would run")
     storage: StorageSpec = Field(StorageSpec(), description="object storage")
+    registry: RegistryChoice = RegistrySpec()
 
 
 class Finding(BaseModel):
@@ -46,11 +51,12 @@ class Finding(BaseModel):
 def examine(spec: DoctorSpec) -> list[Finding]:
     """Look at everything; a finding that is not well does not keep the others from being made."""
     storage = Storage(spec.storage)
+    choose = functools.cache(lambda: choose_release(spec.release, spec.registry))  # once, when it is there
     checks: list[tuple[str, Callable[[], str]]] = [
         ("machine", _machine),
         ("ray", lambda: _ray(spec.cluster)),
-        ("release", lambda: _release(spec.release)),
-        ("encoder", lambda: _encoder(spec.release)),
+        ("release", lambda: _release(choose())),
+        ("encoder", lambda: _encoder(choose().release)),
     ]
     if any(uri and uri.startswith("s3://") for uri in (spec.source, spec.store)):
         checks.append(("credentials", lambda: _credentials(storage)))
@@ -84,13 +90,14 @@ def _ray(spec: ClusterSpec) -> str:
     )
 
 
-def _release(ref: str | None) -> str:
-    release = resolve_release(ref)
-    return f"{release.id}, policies {', '.join(release.manifest.policies)}, {len(release.library().labels)} labels"
+def _release(chosen: Resolved) -> str:
+    release, origin = chosen.release, chosen.origin
+    where = "" if origin is None else f", version {origin.version} of {origin.model} in {origin.registry}"
+    policies, labels = ", ".join(release.manifest.policies), len(release.library().labels)
+    return f"{release.id}{where}, policies {policies}, {labels} labels"
 
 
-def _encoder(ref: str | None) -> str:
-    release = resolve_release(ref)
+def _encoder(release: Release) -> str:
     encoder = release.encoder()
     vectors = encoder.encode_texts(["a photo", "another photo"])
     told = f"loads, {vectors.shape[1]} dimensions, {release.preprocess.size} px, digest {encoder.digest[:12]}"

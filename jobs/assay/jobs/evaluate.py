@@ -4,7 +4,7 @@ Knows where scores, truth and thresholds come from. Does not measure (`assay.pla
 (`evaluate_page.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import combinations
@@ -14,21 +14,26 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from assay.jobs.golden_embeddings import GoldenEmbeddings, embed_golden
+from assay.jobs.recorded import RecordChoice, RecordedFacts, recorded, refuse_unrecordable
+from assay.jobs.release_choice import RegistryChoice, choose_release, origins_of
+from assay.jobs.run_summary import summary_of_evaluation
 from assay.platform.comparison import Comparison, ComparisonSpec, compare
+from assay.platform.disk import write_file
 from assay.platform.errors import GoldenError
 from assay.platform.evaluation import Evaluation, ScoredGolden, Scores, evaluate
 from assay.platform.golden import GoldenSet
 from assay.platform.grading import grade
 from assay.platform.library import SemanticLibrary
 from assay.platform.policy import Policy
-from assay.platform.release import Release, resolve_release
+from assay.platform.release import Release
 from assay.platform.scorecard import Scorecard, ScorecardSpec, Subject
 from assay.platform.scoring import over_views
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.place import RegistrySpec
 
 Tell = Callable[[str], None]
 MeasuredSplit = Literal["test", "calibrate", "all"]
@@ -41,7 +46,7 @@ MAX_VALUES = 64
 class EvaluateSpec(Spec):
     """What is measured, on what, and against what."""
 
-    release: str | None = Field(None, description="release directory; unset: the bundled one")
+    release: str | None = Field(None, description="release: directory or models:/…; unset: the bundled one")
     golden: Path = Field(description="golden set, Parquet")
     policy: str | None = Field(None, description="policy whose thresholds are measured; unset: the release's default")
     split: MeasuredSplit = Field("test", description="rows to measure on; those of no split serve both")
@@ -52,9 +57,11 @@ class EvaluateSpec(Spec):
     measure: ScorecardSpec = Field(ScorecardSpec(), description="what is measured")
     margin: ComparisonSpec = Field(ComparisonSpec(), description="how much worse is worse")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of images and store")
+    registry: RegistryChoice = RegistrySpec()
+    record: RecordChoice = False
 
 
-class EvaluateFacts(BaseModel, frozen=True):
+class EvaluateFacts(RecordedFacts, frozen=True):
     """What was found."""
 
     scorecard: Scorecard
@@ -70,7 +77,7 @@ class Evaluated:
 
 
 def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
-    """Measure a release on a golden set, and compare it with another.
+    """Measure a release on a golden set, and compare it with another; write the page, if it is asked for.
 
     Raises:
         GoldenError: the golden set cannot be read, names unknown labels, or lacks images.
@@ -78,8 +85,27 @@ def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
         SpecError, StoreVersionError: the store does not serve.
         StorageError: images cannot be fetched.
     """
-    others = [] if spec.against is None else [spec.against]
-    releases = [resolve_release(ref) for ref in (spec.release, *others)]
+    refuse_unrecordable(spec)
+    chosen = {"release": choose_release(spec.release, spec.registry, tell)}
+    if spec.against is not None:
+        chosen["against"] = choose_release(spec.against, spec.registry, tell)
+    releases = [one.release for one in chosen.values()]
+    found = _evaluate(spec, releases, tell)
+    facts = found.facts.model_copy(update={"origins": origins_of(**chosen)})
+    files = {} if spec.html is None else {spec.html.name: _page(replace(found, facts=facts))}
+    if spec.html is not None:
+        write_file(spec.html, files[spec.html.name], if_absent=False)
+    facts = recorded(facts, spec, lambda: summary_of_evaluation(found.facts, spec, releases), files)
+    return replace(found, facts=facts)
+
+
+def _page(found: Evaluated) -> bytes:
+    from assay.jobs.evaluate_page import render_scorecard  # a second of matplotlib, only for who wants the page
+
+    return render_scorecard(found.facts, found.evaluation).encode()
+
+
+def _evaluate(spec: EvaluateSpec, releases: Sequence[Release], tell: Tell) -> Evaluated:
     golden = read_golden(spec.golden, spec.split, releases)
     found = _embed(golden, releases, spec, tell)
     kept = reduce(np.intersect1d, [one.seen for one in found])
@@ -93,7 +119,7 @@ def evaluate_release(spec: EvaluateSpec, tell: Tell) -> Evaluated:
         scored = _score(release, spec, golden, embeddings, kept)
         evaluations.append(evaluate(scored, spec.measure))
     comparison = None
-    if others:
+    if len(releases) > 1:
         comparison = compare(evaluations[0], evaluations[1], spec.margin, (releases[0].id, releases[1].id))
     card = grade(evaluations[0], _subject(releases[0], spec, golden, len(golden) - len(kept)))
     return Evaluated(EvaluateFacts(scorecard=card, comparison=comparison), evaluations[0])
@@ -106,12 +132,7 @@ def read_golden(path: Path, split: MeasuredSplit, releases: Sequence[Release]) -
         GoldenError: it cannot be read, names unknown labels, has no row of the split, or speaks of no label scored.
     """
     shelves = [shelf for release in releases for shelf in release.library().categories.values()]
-    golden = GoldenSet.read(path, {label for shelf in shelves for label in shelf.labels})
-    chosen = golden if split == "all" else golden.only(split)
-    if not len(chosen):
-        why = f"all of its {len(golden):,} rows are of another split"
-        fix = "name another --split, or `all`"
-        raise GoldenError(f"no row is for {split!r}", where=str(path), why=why, fix=fix)
+    chosen = read_split(path, split, {label for shelf in shelves for label in shelf.labels})
     for release in releases:
         _refuse_unasked(chosen, release, str(path))
     for name, values in chosen.slices().items():
@@ -119,6 +140,21 @@ def read_golden(path: Path, split: MeasuredSplit, releases: Sequence[Release]) -
             why = f"it has {len(np.unique(values)):,} values, at most {MAX_VALUES} are measured"
             fix = "group its values, or leave it out"
             raise GoldenError(f"slice {name!r} parts images too finely", where=str(path), why=why, fix=fix)
+    return chosen
+
+
+def read_split(path: Path, split: MeasuredSplit, known_labels: Collection[str] | None = None) -> GoldenSet:
+    """The golden set's rows of a split, whatever they say of which labels; with `known_labels`, of no others.
+
+    Raises:
+        GoldenError: it cannot be read, names unknown labels, or has no row of the split.
+    """
+    golden = GoldenSet.read(path, known_labels)
+    chosen = golden if split == "all" else golden.only(split)
+    if not len(chosen):
+        why = f"all of its {len(golden):,} rows are of another split"
+        fix = "name another --split, or `all`"
+        raise GoldenError(f"no row is for {split!r}", where=str(path), why=why, fix=fix)
     return chosen
 
 

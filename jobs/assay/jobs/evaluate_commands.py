@@ -3,17 +3,15 @@
 Knows terminals and JSON output. Does not know how a release is measured (`evaluate.py`).
 """
 
-from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.jobs.evaluate import Evaluated, EvaluateFacts, EvaluateSpec, evaluate_release
-from assay.jobs.printed import FLAT, AsJson
+from assay.jobs.evaluate import EvaluateFacts, EvaluateSpec, evaluate_release
+from assay.jobs.printed import FLAT, AsJson, warn_unrecorded
 from assay.platform.comparison import Comparison
-from assay.platform.disk import write_file
 from assay.platform.scorecard import Gap, LabelCard, Scorecard
 
 COLUMNS = (
@@ -37,19 +35,12 @@ def evaluate(spec: Annotated[EvaluateSpec, FLAT], *, as_json: AsJson = False) ->
     console = Console(stderr=True, quiet=as_json)
     with console.status("reading") as status:
         found = evaluate_release(spec, status.update)
-        if spec.html is not None:
-            _write_page(found, spec.html)
+    warn_unrecorded(found.facts)
     if as_json:
         print(found.facts.model_dump_json())
     else:
         _print(found.facts, Console())
     return WORSE if found.facts.comparison and found.facts.comparison.worse else 0
-
-
-def _write_page(found: Evaluated, path: Path) -> None:
-    from assay.jobs.evaluate_page import render_scorecard  # a second of matplotlib, only for who wants the page
-
-    write_file(path, render_scorecard(found.facts, found.evaluation).encode(), if_absent=False)
 
 
 def _print(facts: EvaluateFacts, console: Console) -> None:

@@ -21,10 +21,15 @@ UNDER_WAY = 16_384
 the room there is for them; where no pixels are made, one stage must not run away from the next for ever."""
 BREATH_S = 0.01
 """Seconds the pipeline waits for work when it has none at all: it asks in a loop, which waits for nothing else then."""
+FEED = "feed"
+"""The thread's name."""
 LEAVE_S = 5.0
 """Seconds that leaving waits for the thread, which may stand in a request to storage."""
 
 Packed = TypeVar("Packed")
+
+
+def _nothing() -> None: ...
 
 
 class Feed(Generic[Packed]):
@@ -45,7 +50,9 @@ class Feed(Generic[Packed]):
         self._read = self._taken = 0
         self._ended = self._stopped = False
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=FEED, daemon=True)
+        self.at_stop: Callable[[], None] = _nothing
+        """Ends what the shards were handed to."""
 
     def __enter__(self) -> "Feed[Packed]":
         self._thread.start()
@@ -101,10 +108,11 @@ class Feed(Generic[Packed]):
             raise self._error
 
     def stop(self) -> None:
-        """Read no more."""
+        """Read no more, and end what the shards were handed to."""
         with self._change:
             self._stopped = True
             self._change.notify_all()
+        self.at_stop()
         if self._thread.is_alive():
             self._thread.join(LEAVE_S)
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.golden_text import Sign, is_text, read_text, write_text
+from assay.jobs.release_choice import RegistryChoice, choose_release
 from assay.platform.disk import write_file
 from assay.platform.errors import GoldenError
 from assay.platform.golden import GoldenSet
 from assay.platform.golden_file import read_reviews, refuse_existing, write_reviews
 from assay.platform.golden_rows import Reviews
-from assay.platform.release import resolve_release
 from assay.platform.spec import Spec
+from assay.registry.place import RegistrySpec
 
 
 class ImportSpec(Spec):
@@ -28,6 +29,7 @@ class ImportSpec(Spec):
     reviewer: str = Field("", description="who filled in the rows that name no reviewer; they get the time of now")
     release: str | None = Field(None, description="refuse labels that this release's library does not have")
     replace: bool = Field(False, description="write over a file that is there")
+    registry: RegistryChoice = RegistrySpec()
 
 
 class ExportSpec(Spec):
@@ -66,7 +68,7 @@ def import_reviews(spec: ImportSpec) -> ExchangeFacts:
     _expect(spec.file, text=True)
     _expect(spec.out, text=False)
     refuse_existing(spec.out, spec.replace)
-    known = None if spec.release is None else resolve_release(spec.release).library().labels
+    known = None if spec.release is None else choose_release(spec.release, spec.registry).release.library().labels
     reviews = read_text(spec.file, known, _signed_by(spec.reviewer))
     facts = _facts(spec.out, reviews)
     write_reviews(spec.out, reviews)

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from assay.jobs.embedding_lookup import find_embeddings
 from assay.jobs.forgotten import unerased
-from assay.jobs.judged import Judged, Verdicts, find_judged
+from assay.jobs.judged import Judged, Verdicts, find_release, judged_by
 from assay.jobs.near_duplicates import group_duplicates
 from assay.jobs.priority_sample import Image, PrioritySample, Sample
+from assay.jobs.release_choice import ChosenFacts, RegistryChoice, origins_of
 from assay.jobs.report_trace import leave_trace_of
 from assay.jobs.score_bands import CODES, ScoreBands, codes_of
 from assay.jobs.store import Store
@@ -36,6 +37,7 @@ from assay.platform.golden_rows import GoldenRow, Reviews, Split
 from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.place import RegistrySpec
 
 Tell = Callable[[int], None]
 """Told how many verdicts were read."""
@@ -49,7 +51,7 @@ class SampleSpec(Spec):
     images: int = Field(ge=2, description="how many images to draw")
     release: str | None = Field(
         None,
-        description="release whose scores guide the draw: id in the store, or a directory; unset: of the latest run",
+        description="whose scores guide the draw: id in the store, directory or models:/…; unset: the latest run's",
     )
     policy: str | None = Field(
         None, description="policy whose thresholds guide the draw; unset: one that judged the store"
@@ -63,12 +65,11 @@ class SampleSpec(Spec):
     replace: bool = Field(False, description="write over a golden set that is there")
     trace: bool = Field(True, description="say in the store where the file lies, so that `assay forget` finds it")
     storage: StorageSpec = Field(StorageSpec(), description="object storage")
+    registry: RegistryChoice = RegistrySpec()
 
 
-class SampleFacts(BaseModel):
+class SampleFacts(ChosenFacts, frozen=True):
     """What was drawn."""
-
-    model_config = ConfigDict(frozen=True)
 
     golden: str
     digest: str
@@ -97,7 +98,8 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
     refuse_existing(spec.out, spec.replace)
     store = Store.open(Storage(spec.storage), spec.store)
     with unerased(store):
-        judged = find_judged(store, spec.release, spec.policy)
+        chosen = find_release(store, spec.release, spec.registry)
+        judged = judged_by(store, chosen.release, spec.policy)
         labels = labels_to_ask(judged, spec.labels)
         readable = Verdicts.by(store, judged, pc.field("outcome") == OK)
         thresholds = {label: judged.thresholds()[label] for label in labels}
@@ -122,6 +124,7 @@ def build_sample(spec: SampleSpec, tell: Tell = lambda _rows: None) -> SampleFac
         labels=len(labels),
         release=judged.release.id,
         policy=judged.policy.name,
+        origins=origins_of(release=chosen),
     )
 
 

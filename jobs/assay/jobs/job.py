@@ -40,7 +40,7 @@ class Flowing(Protocol):
         """What is wrong after so many seconds without one."""
 
     def stop(self) -> None:
-        """Read no more work."""
+        """Read no more work, and end what is under way."""
 
 
 MakeFlow = Callable[[Iterator[Work], Cluster], Flowing]
@@ -69,11 +69,7 @@ class Job:
         committer = self._committer()
         with ray_pipeline.joined(cluster) as joined:
             run.cluster = joined
-            flow = make_flow(_expected(work, committer), joined)
-            try:
-                self._take(Arrivals(flow.receipts(), flow.trouble), committer)
-            finally:
-                flow.stop()
+            self._take(make_flow(_expected(work, committer), joined), committer)
             self._keep_small()
 
     def _keep_small(self) -> None:
@@ -100,12 +96,13 @@ class Job:
             judged=run.backlog.judged,
         )
 
-    def _take(self, arrivals: Arrivals, committer: Committer) -> None:
+    def _take(self, flow: Flowing, committer: Committer) -> None:
         """Take receipts as they come and commit in time, also while none comes; at the end commit what is held."""
+        arrivals = Arrivals(flow.receipts(), flow.trouble)
         try:
             failure = self._commit_as_they_come(arrivals, committer)
-        finally:  # also when a commit fails: Ray taken from under a pipeline that goes on may never let the process end
-            arrivals.leave()
+        finally:  # also when a commit fails: a cluster cannot be left while a pipeline goes on in it
+            arrivals.leave(flow.stop)
         failure = failure or arrivals.error
         if failure is not None:
             self._fail(failure)

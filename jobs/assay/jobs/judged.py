@@ -12,14 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from assay.jobs.datafile import unreadable
+from assay.jobs.release_choice import choose_release
 from assay.jobs.release_copy import fetch_release
 from assay.jobs.report import READING
 from assay.jobs.store import Store
 from assay.platform.document import did_you_mean
 from assay.platform.errors import SpecError
 from assay.platform.policy import Policy
-from assay.platform.release import Release, resolve_release
+from assay.platform.release import Release
 from assay.platform.release_manifest import RELEASE_FILE
+from assay.registry.place import RegistrySpec
+from assay.registry.resolving import Resolved, Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +52,42 @@ class Judged:
         }
 
 
-def find_release(store: Store, named: str | None) -> Release:
-    """The release asked for: the latest run's, one the store keeps (by its id), or one in a directory.
+def find_release(
+    store: Store, named: str | None, registry: RegistrySpec | None = None, tell: Tell = lambda _line: None
+) -> Resolved:
+    """The release asked for: the latest run's, one the store keeps (by its id), one in a directory or of a registry.
 
     Raises:
         SpecError: none is named, and nothing was judged yet.
         ReleaseError: there is no such release.
+        RegistryError, CredentialsError: the registry does not hand it out.
     """
     wanted = named or str((store.run() or {}).get("release") or "")
     if not wanted:
         raise SpecError(
             "nothing was judged yet", where=store.shown, why="no run is recorded", fix="run `assay backfill` first"
         )
-    is_kept = "/" not in wanted and store.size_of(f"releases/{wanted}/{RELEASE_FILE}") is not None
-    return fetch_release(store.storage, store.uri, wanted) if is_kept else resolve_release(wanted)
+    if "/" not in wanted and store.size_of(f"releases/{wanted}/{RELEASE_FILE}") is not None:
+        return Resolved(fetch_release(store.storage, store.uri, wanted))
+    return choose_release(wanted, registry, tell)
 
 
 def find_judged(store: Store, release: str | None = None, policy: str | None = None) -> Judged:
-    """A release (as `find_release` has it) and a policy it judged this store under: the one named; unset, its default
-    if that judged, else any that did.
+    """A release (as `find_release` has it, of no registry) and a policy it judged this store under.
 
     Raises:
         SpecError: it judged nothing here, or not under this policy.
     """
-    found = find_release(store, release)
+    return judged_by(store, find_release(store, release).release, policy)
+
+
+def judged_by(store: Store, found: Release, policy: str | None = None) -> Judged:
+    """A release and a policy it judged this store under: the one named; unset, its default if that judged, else any
+    that did.
+
+    Raises:
+        SpecError: it judged nothing here, or not under this policy.
+    """
     judged = policies_of(store, found.id)
     default = found.manifest.default_policy
     name = policy or (default if default in judged or not judged else judged[0])

@@ -6,11 +6,13 @@ each part comes from. The rules are the platform's.
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from assay.jobs.library_pictures import PicturesSpec, lint_pictures, needs_release
+from assay.jobs.release_choice import RegistryChoice, choose_release
 from assay.platform.encoder import Encoder, EncoderSpec, export_encoder, load_encoder
 from assay.platform.errors import SpecError
 from assay.platform.finding import Finding, Severity, order
@@ -18,10 +20,11 @@ from assay.platform.library import SemanticLibrary
 from assay.platform.library_lint import lint_against, lint_words
 from assay.platform.library_text import LibraryText, broken
 from assay.platform.prompt_vectors import PromptVectors
-from assay.platform.release import bundled_release, resolve_release
+from assay.platform.release import Release, bundled_release
 from assay.platform.spec import Spec
 from assay.platform.tokens import TokenCounter
 from assay.platform.vector_lint import VectorLimits, lint_drift, lint_vectors
+from assay.registry.place import RegistrySpec
 
 BUNDLED = ("starter", "production")
 """Libraries that ship with Assay, by name."""
@@ -37,12 +40,13 @@ class EncoderChoice(Spec):
     """Whose words: an encoder by its name, or a release's."""
 
     release: str | None = Field(
-        None, description="release directory whose encoder is asked; `starter` is the bundled one"
+        None, description="release whose encoder is asked: directory, models:/…, or `starter`, the bundled one"
     )
     encoder: str | None = Field(
         None, description="instead of a release: bundled, an open_clip name such as ViT-L-14, hf-hub:…, local-dir:…"
     )
     pretrained: str | None = Field(None, description="pretrained tag of an open_clip name")
+    registry: RegistryChoice = RegistrySpec()
 
 
 class LibraryLintSpec(PicturesSpec, EncoderChoice, LibraryChoice):
@@ -89,45 +93,45 @@ def lint(spec: LibraryLintSpec) -> LintFacts:
     older = SemanticLibrary.load(library_path(spec.against)) if spec.against is not None else None
     if spec.golden is not None and spec.release is None:
         raise needs_release(spec)
-    encoder = chosen_encoder(spec)
+    release, encoder = choose_encoder(spec)
     if found := broken(path):
         return _facts(str(path), "", ("words",), found)
     text = LibraryText.read(path)
     found = list(lint_words(text, encoder if isinstance(encoder, TokenCounter) else None))
     found += lint_against(text, older) if older is not None else ()
-    found += _with_encoder(spec, text, older, encoder) if encoder is not None else ()
+    if encoder is not None:
+        vectors = PromptVectors.compile(text.library, encoder)
+        found += _on_vectors(spec, text, older, encoder, vectors)
+        found += lint_pictures(spec, text, release, vectors) if release is not None else ()
     given = {"words": True, "vectors": encoder is not None, "golden pictures": spec.golden is not None}
     read = tuple(name for name, is_given in given.items() if is_given)
     return _facts(str(path), text.library.digest, read, found)
 
 
-def chosen_encoder(choice: EncoderChoice) -> Encoder | None:
-    """The encoder that is asked for, loaded; None if none is.
+def choose_encoder(choice: EncoderChoice) -> tuple[Release | None, Encoder | None]:
+    """The encoder that is asked for, loaded, with the release it is of; None if none is.
 
     Raises:
         SpecError: both a release and an encoder are named.
         ReleaseError: there is no such one.
     """
     if choice.encoder is None:
-        return None if choice.release is None else resolve_release(choice.release).encoder()
+        release = None if choice.release is None else choose_release(choice.release, choice.registry).release
+        return release, None if release is None else release.encoder()
     if choice.release is not None:
         why = f"release {choice.release!r} and encoder {choice.encoder!r}"
         raise SpecError("two encoders are named", where="--release, --encoder", why=why, fix="name one of the two")
     with tempfile.TemporaryDirectory() as aside:
         export_encoder(EncoderSpec(model=choice.encoder, pretrained=choice.pretrained), Path(aside))
-        return load_encoder(Path(aside))
+        return None, load_encoder(Path(aside))
 
 
-def _with_encoder(
-    spec: LibraryLintSpec, text: LibraryText, older: SemanticLibrary | None, encoder: Encoder
-) -> list[Finding]:
-    vectors = PromptVectors.compile(text.library, encoder)
-    found = list(lint_vectors(text, vectors, encoder, spec.limits))
+def _on_vectors(
+    spec: LibraryLintSpec, text: LibraryText, older: SemanticLibrary | None, encoder: Encoder, vectors: PromptVectors
+) -> Iterator[Finding]:
+    yield from lint_vectors(text, vectors, encoder, spec.limits)
     if older is not None:
-        found += lint_drift(text, vectors, PromptVectors.compile(older, encoder), spec.limits)
-    if spec.release is not None:
-        found += lint_pictures(spec, text, resolve_release(spec.release), vectors)
-    return found
+        yield from lint_drift(text, vectors, PromptVectors.compile(older, encoder), spec.limits)
 
 
 def _facts(library: str, digest: str, read: tuple[str, ...], found: list[Finding]) -> LintFacts:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.jobs.library_check import EncoderChoice, LibraryChoice, chosen_encoder, library_path
+from assay.jobs.library_check import EncoderChoice, LibraryChoice, choose_encoder, library_path
 from assay.platform.disk import write_file
 from assay.platform.library import SemanticLibrary
 from assay.platform.prompt_vectors import PromptVectors
@@ -44,7 +44,7 @@ def compile_library(spec: CompileSpec) -> CompileFacts:
         StorageError: the file cannot be written.
     """
     library = SemanticLibrary.load(library_path(spec.library))
-    encoder = chosen_encoder(spec)
+    _, encoder = choose_encoder(spec)
     if encoder is None:
         data, phrases = library.canonical().encode() + b"\n", _count(library)
     else:

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from assay.jobs.binding import Binding, check_binding
 from assay.jobs.forgotten import unerased
 from assay.jobs.generation import generations
+from assay.jobs.release_choice import choose_release, origins_of
 from assay.jobs.report import READING
 from assay.jobs.store import Store
 from assay.jobs.suggestion import SuggestFacts, Suggestion, SuggestSpec
@@ -24,7 +25,7 @@ from assay.platform.encoder import Encoder
 from assay.platform.errors import SpecError
 from assay.platform.faults import OK
 from assay.platform.prompt_vectors import PromptVectors, Role
-from assay.platform.release import Release, resolve_release
+from assay.platform.release import Release
 from assay.platform.storage import Storage
 from assay.platform.uncovered import Group, find_uncovered, name_groups
 
@@ -37,7 +38,8 @@ def suggest(spec: SuggestSpec) -> SuggestFacts:
         StoreVersionError: a store was observed with another encoder.
         StorageError: committed rows cannot be read.
     """
-    release, storage = resolve_release(spec.release), Storage(spec.storage)
+    chosen, storage = choose_release(spec.release, spec.registry), Storage(spec.storage)
+    release = chosen.release
     words = None if spec.words is None else _read_words(spec.words)
     store = Store.open(storage, spec.store)
     start = _newest(store) if spec.before is None else 0
@@ -52,6 +54,7 @@ def suggest(spec: SuggestSpec) -> SuggestFacts:
     return SuggestFacts(
         store=spec.store,
         release=release.id,
+        origins=origins_of(release=chosen),
         sampled=len(uris),
         sampled_before=0 if before is None else len(before),
         suggestions=tuple(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from assay.jobs.decider import Decider
 from assay.jobs.extent import HIDDEN
@@ -28,13 +28,14 @@ from assay.jobs.migration_record import Measured, MigrationRecord, Pair, read_ma
 from assay.jobs.migration_rows import Carrier
 from assay.jobs.migration_writer import CarriedFacts, Stores, carry_over, prepare, refuse_forgotten_since
 from assay.jobs.reencode_price import RatesSpec, ReencodePrice, price_of_reencoding
+from assay.jobs.release_choice import ChosenFacts, choose_release, origins_of, pinned
 from assay.jobs.store import Store, now
 from assay.platform.embedding_map import EmbeddingMap
 from assay.platform.errors import SpecError
 from assay.platform.faults import FaultKind
-from assay.platform.release import resolve_release
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.resolving import Resolved
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and how much there is."""
@@ -49,7 +50,7 @@ class MigratePlaces(Spec):
         kw_only=False,
         description="where the new store is to be, or one that this command began; unset only with --dry-run",
     )
-    release: str = Field(description="release directory with the new encoder")
+    release: str = Field(description="release with the new encoder: directory, or models:/…")
     policies: tuple[str, ...] = Field(
         (), description="policies of the release whose decisions must agree; unset: all of them"
     )
@@ -63,10 +64,8 @@ class MigrateSpec(MeasureSpec, MigratePlaces):
     price: RatesSpec = Field(RatesSpec(), description="what an hour and a request cost")
 
 
-class MigrateFacts(BaseModel):
+class MigrateFacts(ChosenFacts, frozen=True):
     """What was found out, and done."""
-
-    model_config = ConfigDict(frozen=True)
 
     state: Literal["refused", "measured", "migrated"]
     store: str
@@ -93,15 +92,15 @@ def migrate(spec: MigrateSpec, progress: Progress = lambda _what, _done, _total:
         ConservationError: the old store's rows are not what was planned.
     """
     old = Store.open(Storage(spec.storage), spec.store)
-    release = resolve_release(spec.release)
-    decider = Decider.of(release, spec.policies or tuple(release.manifest.policies))
+    chosen = choose_release(spec.release, spec.registry)
+    decider = Decider.of(chosen.release, spec.policies or tuple(chosen.release.manifest.policies))
     pair = pair_of(old, decider)
     if spec.new_store is None and not spec.dry_run:
         fix = "name one, or add --dry-run"
         raise SpecError("where is the new store to be?", where="NEW_STORE", why="it is not named", fix=fix)
     new = None if spec.new_store is None else heir_of(old, spec.new_store, pair)
     with unerased(old):
-        return _Migration(spec, old, new, decider, pair, progress).run()
+        return _Migration(spec, old, new, chosen, decider, pair, progress).run()
 
 
 @dataclass
@@ -111,6 +110,7 @@ class _Migration:
     spec: MigrateSpec
     old: Store
     new: Store | None
+    chosen: Resolved
     decider: Decider
     pair: Pair
     progress: Progress
@@ -171,6 +171,7 @@ class _Migration:
             carried=carried,
             notes=(*self.notes, *self._remarks(carried)),
             next=self._next(),
+            origins=origins_of(release=self.chosen),
         )
 
     def _rest(self, carried: CarriedFacts | None) -> int:
@@ -207,7 +208,7 @@ class _Migration:
         sources = [one.source for one in generations(self.old) if one.shards and one.source != HIDDEN]
         refused = bool(self.record.measured.why_not)
         words = ["assay", "backfill", sources[-1] if sources else "SOURCE", *_listed_with(self.old)]
-        words += ["--store", self.spec.new_store or "NEW_STORE", "--release", self.spec.release]
+        words += ["--store", self.spec.new_store or "NEW_STORE", "--release", pinned(self.spec.release, self.chosen)]
         return shlex.join([*words, *([] if refused else ["--retry-faults"])])
 
 

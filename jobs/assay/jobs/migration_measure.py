@@ -13,14 +13,16 @@ from pydantic import Field
 
 from assay.jobs.decider import ALL_CLEAR, Decider
 from assay.jobs.image_embedder import ImageEmbedder
-from assay.jobs.judged import find_judged
+from assay.jobs.judged import find_release, judged_by
 from assay.jobs.migration_agreement import Agreement, Cases, Promise, choose_rule, label_errors, measure
 from assay.jobs.migration_record import MapFacts, Measured
 from assay.jobs.migration_sample import DrawSpec, SampledFacts, Twins, sample_pairs
+from assay.jobs.release_choice import RegistryChoice
 from assay.jobs.store import Store
 from assay.platform.embedding_map import EmbeddingMap, Fit, fit_map
 from assay.platform.images import Budget
 from assay.platform.scoring import over_views
+from assay.registry.place import RegistrySpec
 
 Halves = npt.NDArray[np.float16]
 Doubles = npt.NDArray[np.float64]
@@ -42,11 +44,12 @@ class MeasureSpec(DrawSpec):
     )
     from_release: str | None = Field(
         None,
-        description="release whose scores guide the draw: id in the store, or a directory; unset: of the latest run",
+        description="release whose scores guide the draw: id in the store, or as --release; unset: of the latest run",
     )
     from_policy: str | None = Field(None, description="policy whose thresholds guide the draw; unset: one that judged")
     budget: Budget = Field(Budget(), description="what one image may cost")
     device: str = Field("auto", description="auto, cpu or cuda")
+    registry: RegistryChoice = RegistrySpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def measure_migration(store: Store, decider: Decider, spec: MeasureSpec, tell: T
         SpecError: nothing was judged, or too few images can be had.
         StorageError, CredentialsError: what fails for every image alike.
     """
-    judged = find_judged(store, spec.from_release, spec.from_policy)
+    judged = judged_by(store, find_release(store, spec.from_release, spec.registry).release, spec.from_policy)
     embedder = ImageEmbedder(store.storage, decider.release, spec.budget, spec.device)
     pairs, sampled = sample_pairs(store, judged, embedder, spec, tell)
     learn, test = pairs.twins.part(~pairs.is_test), pairs.twins.part(pairs.is_test)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from assay.jobs.ending import witnessed
 from assay.platform.errors import AssayError
 
 _EXPLAINED = (2, 4)
@@ -21,14 +22,16 @@ _EXPLAINED = (2, 4)
 def native_log_aside() -> Iterator[TextIO]:
     """Within: descriptor 2 goes to a temporary file, and the stream yielded to where it went before.
 
-    When the body fails, what was kept is written out, so that nothing that explains a failure is lost.
+    When the body fails, what was kept is written out, so that nothing that explains a failure is lost; when the process
+    ends on the spot, its witness does that.
     """
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as kept, os.fdopen(os.dup(terminal), "w", buffering=1) as shown:
         os.dup2(kept.fileno(), 2)
         try:
-            yield shown
+            with witnessed(kept.fileno(), terminal):
+                yield shown
         except BaseException as error:
             if not (isinstance(error, AssayError) and error.exit_code in _EXPLAINED):
                 kept.seek(0)

@@ -22,9 +22,10 @@ import ray.exceptions
 from ray.data import ActorPoolStrategy, DataContext
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from assay.jobs.ending import hold_up
 from assay.jobs.feed import Feed
 from assay.jobs.head import Head
-from assay.jobs.inlet import open_inlet, pack
+from assay.jobs.inlet import has_ended, open_inlet, pack
 from assay.jobs.pools import Cluster, ClusterSpec, Pool, Pools
 from assay.jobs.stall import Board, Picture, Quiet, Report, find_death, name_stall
 from assay.jobs.work import Failure, Receipt, Work
@@ -33,6 +34,8 @@ from assay.platform.storage import Storage
 
 CALLS_AT_ONCE = 2
 """Shards an actor has in hand: one is encoded while the other's files are written."""
+LEAVE_S = 5.0
+"""Seconds that leaving a cluster waits for what is under way in it."""
 CHECK_S = 5.0
 """Seconds of quiet between two looks at what is in hand, and between two reports of a pause."""
 NO_TASK_EVENTS = {"RAY_task_events_report_interval_ms": "0"}
@@ -50,6 +53,9 @@ def _usual_address() -> str | None:
 @contextmanager
 def joined(spec: ClusterSpec) -> Iterator[Cluster]:
     """Be in a cluster: the one this process is in already, the spec's, RAY_ADDRESS's, or a new one that ends with it.
+
+    It is left once nothing of a pipeline is under way in it any more. What will not end in time keeps this process in
+    it: it is left as the process ends.
 
     Raises:
         AssayError: there is no cluster at the address.
@@ -83,7 +89,10 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
         yield Cluster(found.get("CPU", 0.0), found.get("GPU", 0.0), len(nodes), round(memory, 1))
     finally:
         if ours:
-            ray.shutdown()
+            if has_ended(LEAVE_S):
+                ray.shutdown()
+            else:
+                hold_up()
 
 
 def _quiet() -> None:
@@ -138,7 +147,7 @@ class Flow:
             raise _told(error) from error
 
     def stop(self) -> None:
-        """Read no more work: before its cluster is left."""
+        """Read no more work, and end what is under way: before its cluster is left."""
         self._feed.stop()
 
     def trouble(self, quiet_s: float) -> AssayError | None:

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from assay.jobs.forgotten import unerased
 from assay.jobs.golden_sample import labels_to_ask
-from assay.jobs.judged import Judged, Verdicts, find_judged
+from assay.jobs.judged import Judged, Verdicts, find_release, judged_by
 from assay.jobs.prevalence_draw import PARTS, SLICE, Draw, DrawnStratum, LabelDraw, Scan, own_seed
 from assay.jobs.priority_sample import Image, PrioritySample, Sample
+from assay.jobs.release_choice import ChosenFacts, RegistryChoice, origins_of
 from assay.jobs.report_trace import leave_trace_of
 from assay.jobs.score_bands import CODES
 from assay.jobs.shard_ranges import ShardRanges
@@ -37,6 +38,7 @@ from assay.platform.golden_rows import GoldenRow, Reviews
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
 from assay.platform.stratification import Doubles, Stratum, allocate, scores_by_rank, stratify
+from assay.registry.place import RegistrySpec
 
 UNSCORED = 1e-9
 """The share of an image without a score for any label: it has to be above 0."""
@@ -51,7 +53,7 @@ class PrevalenceSampleSpec(Spec):
     out: Path = Field(kw_only=False, description="the golden set to write, Parquet")
     images: int = Field(ge=10, description="how many images people will look at")
     release: str | None = Field(
-        None, description="release that judged: id in the store, or a directory; unset: of the latest run"
+        None, description="release that judged: id in the store, directory or models:/…; unset: the latest run's"
     )
     policy: str | None = Field(None, description="policy that judged; unset: one that judged the store")
     labels: tuple[str, ...] = Field((), description="labels to be filled in; unset: all of the release's library")
@@ -60,6 +62,7 @@ class PrevalenceSampleSpec(Spec):
     replace: bool = Field(False, description="write over a golden set that is there")
     trace: bool = Field(True, description="say in the store where the file lies, so that `assay forget` finds it")
     storage: StorageSpec = Field(StorageSpec(), description="object storage")
+    registry: RegistryChoice = RegistrySpec()
 
 
 class LabelDrawFacts(BaseModel, frozen=True):
@@ -75,10 +78,8 @@ class LabelDrawFacts(BaseModel, frozen=True):
     is_calibrated: bool
 
 
-class PrevalenceSampleFacts(BaseModel):
+class PrevalenceSampleFacts(ChosenFacts, frozen=True):
     """What was drawn."""
-
-    model_config = ConfigDict(frozen=True)
 
     golden: str
     digest: str
@@ -105,7 +106,8 @@ def sample_prevalence(spec: PrevalenceSampleSpec, tell: Tell = lambda _rows: Non
     before = {} if spec.answered is None else _said_before(spec.answered)
     store = Store.open(Storage(spec.storage), spec.store)
     with unerased(store):
-        judged = find_judged(store, spec.release, spec.policy)
+        chosen = find_release(store, spec.release, spec.registry)
+        judged = judged_by(store, chosen.release, spec.policy)
         asked = labels_to_ask(judged, spec.labels)
         # Before the rows are opened: what is committed in between is of later, and must not count as judged.
         shards = store.verdicts.table().shards(judged.partition)
@@ -131,6 +133,7 @@ def sample_prevalence(spec: PrevalenceSampleSpec, tell: Tell = lambda _rows: Non
         labels={label: _facts(one) for label, one in draw.labels.items()},
         release=draw.release,
         policy=draw.policy,
+        origins=origins_of(release=chosen),
     )
 
 

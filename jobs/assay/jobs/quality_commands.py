@@ -12,7 +12,7 @@ from rich.text import Text
 
 from assay.jobs import calibrate as calibrate_job
 from assay.jobs.calibrate import CalibrateFacts, CalibrateSpec
-from assay.jobs.printed import FLAT, AsJson
+from assay.jobs.printed import FLAT, AsJson, warn_unrecorded
 
 
 def calibrate(spec: Annotated[CalibrateSpec, FLAT], *, as_json: AsJson = False) -> int:
@@ -20,6 +20,7 @@ def calibrate(spec: Annotated[CalibrateSpec, FLAT], *, as_json: AsJson = False) 
     with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
         task = bar.add_task("golden images", total=None)
         facts = calibrate_job.calibrate(spec, lambda done, total: bar.update(task, completed=done, total=total))
+    warn_unrecorded(facts)
     if as_json:
         print(facts.model_dump_json())
         return 0

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from assay.jobs.backlog import Backlog, find_backlog
 from assay.jobs.binding import Binding, read_binding
@@ -25,9 +25,12 @@ from assay.jobs.judge_stage import JudgeSpec, JudgeStage
 from assay.jobs.judged import find_release
 from assay.jobs.pipeline import Flow
 from assay.jobs.pools import Cluster, ClusterSpec, size_judges
+from assay.jobs.recorded import RecordChoice, RecordedFacts, recorded, refuse_unrecordable
 from assay.jobs.reencode_price import price_of_reencoding
+from assay.jobs.release_choice import RegistryChoice, tell_moved
 from assay.jobs.repair import refuse_stranded
 from assay.jobs.run import Run
+from assay.jobs.run_summary import summary_of_reaudit
 from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.spans import SPAN, Sources, read_spans
 from assay.jobs.store import Store, StoreSpec, new_run
@@ -35,23 +38,24 @@ from assay.jobs.watcher import Unwatched, Watcher
 from assay.jobs.work import Work
 from assay.platform.errors import Interrupted, SpecError, StoreVersionError
 from assay.platform.storage import Storage
+from assay.registry.place import RegistrySpec
 
 
 class ReauditSpec(StoreSpec):
     """One re-audit: of which store, judged how, and on what."""
 
     release: str | None = Field(
-        None, description="release directory, or the id of one the store keeps; unset: the bundled starter release"
+        None, description="release: directory, models:/…, or id in the store; unset: the bundled starter release"
     )
     policy: str | None = Field(None, description="policy of the release; unset: its default")
     carry: bool = Field(True, description="carry scores over from older verdicts for labels that are scored alike")
     cluster: ClusterSpec = Field(ClusterSpec(), description="where it runs")
+    registry: RegistryChoice = RegistrySpec()
+    record: RecordChoice = False
 
 
-class ReauditFacts(BaseModel):
+class ReauditFacts(RecordedFacts, frozen=True):
     """What a re-audit did. At its end observed == already_judged + judged."""
-
-    model_config = ConfigDict(frozen=True)
 
     observed: int
     """Images the store has an observation of."""
@@ -92,10 +96,12 @@ def reaudit(
     """
     watcher, stop = watcher or Unwatched(), stop or threading.Event()
     store = Store.open(Storage(spec.storage), spec.store)
+    refuse_unrecordable(spec)
     with in_a_hurry_after(stop, store.storage):
         audit = _Audit.prepare(store, spec, watcher)
         audit.run.command = command
-        return audit.work_through(watcher, stop)
+        facts = audit.work_through(watcher, stop)
+    return recorded(facts, spec, lambda: summary_of_reaudit(facts, audit.run))
 
 
 class _Audit:
@@ -109,11 +115,12 @@ class _Audit:
     def prepare(cls, store: Store, spec: ReauditSpec, watcher: Watcher) -> "_Audit":
         """Everything that can be found wrong before a cluster starts is found here."""
         began = time.monotonic()
-        release = find_release(store, spec.release or "starter")
-        policy = release.policy(spec.policy).name
-        _refuse_other_encoder(store, Binding.of(release))
+        chosen = find_release(store, spec.release or "starter", spec.registry, watcher.noticed)
+        tell_moved(store.run() or {}, chosen, watcher.noticed)
+        policy = chosen.release.policy(spec.policy).name
+        _refuse_other_encoder(store, Binding.of(chosen.release))
         finish_erasure(store, watcher.noticed)
-        run = Run(new_run(), spec, spec.store, "", release, policy, None, Backlog.nothing(), began)
+        run = Run(new_run(), spec, spec.store, "", chosen, policy, None, Backlog.nothing(), began)
         audit = cls(store, spec, run)
         audit.look()
         if not run.backlog.rows_done:

@@ -11,7 +11,7 @@ from rich.console import Console
 from assay.jobs.commands import shown_command, stoppable
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
-from assay.jobs.printed import FLAT, AsJson, print_facts
+from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
 from assay.jobs.reaudit import ReauditFacts, ReauditSpec
 from assay.jobs.reaudit import reaudit as run
 from assay.platform.errors import AssayError
@@ -19,7 +19,9 @@ from assay.platform.errors import AssayError
 
 def reaudit(spec: Annotated[ReauditSpec, FLAT], *, as_json: AsJson = False) -> int:
     """Judge all that a store has observed under another release or policy; no picture is fetched."""
-    print_facts(run_reaudit(spec, as_json), as_json, "reaudit")
+    facts = run_reaudit(spec, as_json)
+    warn_unrecorded(facts)
+    print_facts(facts, as_json, "reaudit")
     return 0
 
 

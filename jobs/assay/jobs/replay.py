@@ -4,22 +4,32 @@ Knows which rows are read, and what "the same" is: every bit of scores, findings
 comes about (`assay.platform.explanation`).
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from assay.jobs.evaluate import MeasuredSplit, read_split
 from assay.jobs.forgotten import unerased
-from assay.jobs.judged import Judged, find_judged
-from assay.jobs.replay_rows import differences, rows_of_image, sample_rows
+from assay.jobs.judged import Judged, find_release, judged_by
+from assay.jobs.recorded import RecordChoice, RecordedFacts, recorded, refuse_unrecordable
+from assay.jobs.release_choice import RegistryChoice, origins_of
+from assay.jobs.replay_rows import differences, rows_of_golden, rows_of_image, sample_rows
+from assay.jobs.report_trace import leave_trace_of
+from assay.jobs.run_summary import summary_of_replay
 from assay.jobs.standing import standing
 from assay.jobs.store import Store
+from assay.platform.errors import SpecError
 from assay.platform.explanation import explain
 from assay.platform.faults import OK
+from assay.platform.golden import GoldenSet
 from assay.platform.moderator import Moderator, embeddings_of
 from assay.platform.spec import Spec
 from assay.platform.storage import Storage, StorageSpec
+from assay.registry.place import RegistrySpec
 
 PHRASES = 3
 """Nearest phrases told of either kind."""
@@ -33,9 +43,15 @@ class ReplaySpec(Spec):
     etag: str | None = Field(None, description="version of the image; unset: the one observed last")
     sample: int = Field(1000, ge=1, description="without a uri: so many verdicts, drawn at random")
     seed: int = Field(0, description="another seed draws others")
-    release: str | None = Field(None, description="release that judged, by id; unset: of the latest run")
+    golden: Path | None = Field(None, description="golden set, Parquet: its images instead of a sample")
+    split: MeasuredSplit = Field("test", description="its rows, as of `assay evaluate`; those of no split serve both")
+    release: str | None = Field(
+        None, description="release that judged: id in the store, directory or models:/…; unset: the latest run's"
+    )
     policy: str | None = Field(None, description="its policy; unset: one that judged the store")
     storage: StorageSpec = Field(StorageSpec(), description="object storage")
+    registry: RegistryChoice = RegistrySpec()
+    record: RecordChoice = False
 
 
 class PhrasePath(BaseModel, frozen=True):
@@ -66,10 +82,8 @@ class LabelPath(BaseModel, frozen=True):
     counters: tuple[PhrasePath, ...]
 
 
-class ReplayFacts(BaseModel):
+class ReplayFacts(RecordedFacts, frozen=True):
     """What came of it."""
-
-    model_config = ConfigDict(frozen=True)
 
     release: str
     policy: str
@@ -78,12 +92,16 @@ class ReplayFacts(BaseModel):
     """Verdicts that are the same to the last bit."""
     differing: tuple[str, ...]
     """What is not, each in words."""
+    golden: str = ""
+    """Digest of the golden rows whose images these are, as scorecards have it; empty if they are not of any."""
+    missing: int = 0
+    """Images of the golden set of which the store has no such verdict."""
     uri: str = ""
     etag: str = ""
     outcome: str = ""
     action: str = ""
     views: tuple[str, ...] = ()
-    signals: dict[str, float] = {}
+    signals: dict[str, float] = Field({})
     labels: tuple[LabelPath, ...] = ()
     """Highest score first."""
 
@@ -94,19 +112,42 @@ class ReplayFacts(BaseModel):
 
 
 def replay(spec: ReplaySpec) -> ReplayFacts:
-    """Make one verdict again and tell its whole path, or a sample of verdicts and count.
+    """Make one verdict again and tell its whole path; or those of a golden set, or of a sample, and count.
 
     Raises:
-        SpecError: no store, nothing judged so, or the image is not known.
+        SpecError: no store, nothing judged so, the image is not known, or an image and a golden set are named.
+        GoldenError: the golden set cannot be read, or the store has no verdict of its images.
         StorageError: committed rows cannot be read.
         CommitError: something is being erased.
     """
+    if spec.uri is not None and spec.golden is not None:
+        why = f"{spec.uri}, and --golden {spec.golden}"
+        raise SpecError("one image or a golden set", where="--golden", why=why, fix="leave one away")
+    refuse_unrecordable(spec)
+    golden = None if spec.golden is None else read_split(spec.golden, spec.split)
     store = Store.open(Storage(spec.storage), spec.store)
-    judged = find_judged(store, spec.release, spec.policy)
-    with unerased(store):
-        if spec.uri is None:
-            return _sample(store, judged, spec)
-        return _one(store, judged, spec)
+    chosen = find_release(store, spec.release, spec.registry)
+    judged = judged_by(store, chosen.release, spec.policy)
+    with unerased(store):  # an erasure that begins after this finds the trace
+        facts, named = _replay(store, judged, spec, golden)
+        facts = facts.model_copy(update={"origins": origins_of(release=chosen)})
+        trace = functools.partial(leave_trace_of, store, named) if named else None
+        summary = functools.partial(summary_of_replay, facts, spec, store, chosen.release)
+        return recorded(facts, spec, summary, leave_trace=trace)
+
+
+def _replay(
+    store: Store, judged: Judged, spec: ReplaySpec, golden: GoldenSet | None
+) -> tuple[ReplayFacts, tuple[str, ...]]:
+    """What came of it, and the images that it names."""
+    if spec.uri is not None:
+        facts = _one(store, judged, spec)
+        return facts, (facts.uri,)
+    if golden is None:
+        return _many(judged, sample_rows(store, judged, spec.sample, spec.seed))
+    missing, rows = rows_of_golden(store, judged, golden)
+    facts, named = _many(judged, rows)
+    return facts.model_copy(update={"golden": golden.digest, "missing": missing}), named
 
 
 def _one(store: Store, judged: Judged, spec: ReplaySpec) -> ReplayFacts:
@@ -173,19 +214,20 @@ def _view(view: dict[str, Any]) -> str:
     return f"{view['kind']}{where}{when}"
 
 
-def _sample(store: Store, judged: Judged, spec: ReplaySpec) -> ReplayFacts:
+def _many(judged: Judged, rows: Iterator[tuple[pa.Table, pa.Table]]) -> tuple[ReplayFacts, tuple[str, ...]]:
     moderator = Moderator(judged.release, judged.policy.name)
-    replayed, differing = 0, dict[str, list[str]]()
-    for seen, then in sample_rows(store, judged, spec.sample, spec.seed):
+    replayed, differing = 0, list[tuple[str, list[str]]]()
+    for seen, then in rows:
         now = moderator.decide(seen)
         replayed += then.num_rows
         for row in range(then.num_rows):
             if wrong := differences(now.slice(row, 1), then.slice(row, 1)):
-                differing[str(seen["uri"][row])] = wrong
-    return ReplayFacts(
+                differing.append((str(seen["uri"][row]), wrong))
+    facts = ReplayFacts(
         release=judged.release.id,
         policy=judged.policy.name,
         replayed=replayed,
         exact=replayed - len(differing),
-        differing=tuple(f"{uri}: {what}" for uri, wrong in differing.items() for what in wrong),
+        differing=tuple(f"{uri}: {what}" for uri, wrong in differing for what in wrong),
     )
+    return facts, tuple(uri for uri, _ in differing)

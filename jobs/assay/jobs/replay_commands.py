@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.jobs.printed import FLAT, AsJson
+from assay.jobs.printed import FLAT, AsJson, warn_unrecorded
 from assay.jobs.replay import LabelPath, PhrasePath, ReplayFacts, ReplaySpec
 from assay.jobs.replay import replay as make_again
 
@@ -23,6 +23,7 @@ DIFFERING = 20
 def replay(spec: Annotated[ReplaySpec, FLAT], *, as_json: AsJson = False) -> int:
     """Make a verdict again from its stored row and its release, and show its whole path; exit 5 when it is another."""
     facts = make_again(spec)
+    warn_unrecorded(facts)
     if as_json:
         print(facts.model_dump_json())
     else:
@@ -41,6 +42,8 @@ def _show(facts: ReplayFacts, console: Console) -> None:
     shown += [path for path in facts.labels if path.action == "pass"][: max(0, SHOWN - len(shown))]
     for path in shown:
         console.print(_table(path))
+    if facts.golden:
+        told += f"; {facts.missing:,} images of golden set {facts.golden[:12]} have none here"
     console.print(Text(told, style="green" if facts.is_exact else "bold red"))
     for what in facts.differing[:DIFFERING]:
         console.print(Text(f"  {what}"))

@@ -1,26 +1,31 @@
-"""Rows for a replay: an observation beside the verdict that was made of it, of one image or of a sample.
+"""Rows for a replay: an observation beside the verdict that was made of it, of one image, of some or of a sample.
 
 Knows where both lie, and what of a verdict is held against another one. Does not know how a verdict is made.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from assay.jobs.datafile import JUDGED, OBSERVED
 from assay.jobs.file_table import FileTable
+from assay.jobs.image_rows import ImageRows
 from assay.jobs.judged import Judged
 from assay.jobs.ledger import DataFile
 from assay.jobs.shard_ranges import ShardRanges
 from assay.jobs.store import Store
 from assay.jobs.stored_rows import KEYS, read_observed, read_verdicts
 from assay.jobs.work import Task, Work
-from assay.platform.errors import SpecError, StorageError
+from assay.platform.errors import GoldenError, SpecError, StorageError
+from assay.platform.golden import GoldenSet
 from assay.platform.uris import parse_uri
 
 FILES = 64
 """Files that a sample is drawn from, at most."""
+AT_ONCE = 1024
+"""Images of a golden set judged together."""
 
 
 def rows_of_image(store: Store, judged: Judged, image: str, etag: str | None = None) -> tuple[pa.Table, pa.Table]:
@@ -80,6 +85,46 @@ def sample_rows(store: Store, judged: Judged, sample: int, seed: int) -> Iterato
         seen, then = (rows.sort_by([(name, "ascending") for name in KEYS[:3]]) for rows in both)
         places = pa.array(np.sort(rng.choice(then.num_rows, min(count, then.num_rows), replace=False)))
         yield seen.take(places), then.take(places)
+
+
+def rows_of_golden(store: Store, judged: Judged, golden: GoldenSet) -> tuple[int, Iterator[tuple[pa.Table, pa.Table]]]:
+    """How many images of a golden set have no verdict here; of the others, observations and their verdicts, row for
+    row, some at a time. Without an etag, of the version observed last.
+
+    Raises:
+        GoldenError: none has a verdict.
+        StorageError: committed rows cannot be read.
+    """
+    uris = sorted({*golden.uris})
+    seen = _rows(ImageRows(store, OBSERVED, store.observations.table(), [*KEYS, "embedding"]), uris)
+    files = store.verdicts.table().within(judged.partition)
+    then = _rows(ImageRows(store, JUDGED, files, JUDGED.schema.names), uris)
+    mine, theirs = _places(seen), _places(then)
+    shards = seen["shard"].to_pylist()
+    latest = dict(sorted(mine, key=lambda image: shards[mine[image]]))
+    images = {(uri, etag or latest.get(uri, "")) for uri, etag in zip(golden.uris, golden.etags, strict=True)}
+    known = sorted(images & mine.keys() & theirs.keys())
+    if not known:
+        why = f"none of its {len(golden):,} images was judged by {judged.release.id} under {judged.policy.name}"
+        fix = "use a golden set of this store's images, or judge them first: `assay backfill`, `assay reaudit`"
+        raise GoldenError("there is nothing to replay", where=store.shown, why=why, fix=fix)
+    pairs = (
+        (seen.take([mine[image] for image in some]), then.take([theirs[image] for image in some]))
+        for some in (known[start : start + AT_ONCE] for start in range(0, len(known), AT_ONCE))
+    )
+    return len(images) - len(known), pairs
+
+
+def _rows(lookup: ImageRows, uris: Sequence[str]) -> pa.Table:
+    schema = pa.schema([lookup.layout.schema.field(name) for name in lookup.columns])
+    found = (rows.select(schema.names).cast(schema) for rows in lookup.of(uris))
+    return pa.concat_tables([schema.empty_table(), *found])
+
+
+def _places(rows: pa.Table) -> dict[tuple[str, str], int]:
+    """The row of each (uri, etag)."""
+    images = zip(rows["uri"].to_pylist(), rows["etag"].to_pylist(), strict=True)
+    return {image: place for place, image in enumerate(images)}
 
 
 def _draw(files: FileTable, sample: int, rng: np.random.Generator) -> list[tuple[DataFile, int]]:

@@ -9,8 +9,9 @@ Knows reports as files. Does not know what is in them beyond the uris, and keeps
 import hashlib
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,7 @@ from assay.jobs.store import Store, new_run, now
 from assay.platform.disk import read_file, remove_file
 
 FOLDER = "reports"
+P = TypeVar("P", bound=Path | str)
 
 
 class Trace(BaseModel):
@@ -40,16 +42,20 @@ def leave_trace(store: Store, data: ReportData, files: dict[Path, bytes]) -> Non
     leave_trace_of(store, _named(data), files)
 
 
-def leave_trace_of(store: Store, uris: Iterable[str], files: dict[Path, bytes]) -> None:
-    """The same for files that name some uris."""
+def leave_trace_of(store: Store, uris: Iterable[str], files: Mapping[P, bytes]) -> None:
+    """The same for files that name some uris. One that is no path lies on another machine: an erasure tells of it."""
     key = Key.of(store)
     trace = Trace(
         host=socket.gethostname(),
         written=now(),
-        files={os.fspath(path.absolute()): hashlib.sha256(content).hexdigest() for path, content in files.items()},
+        files={_named_place(path): hashlib.sha256(content).hexdigest() for path, content in files.items()},
         uris=tuple(sorted({key.digest(uri).hex() for uri in uris})),
     )
     store.storage.write(store.path(FOLDER, f"{new_run()}.json"), trace.model_dump_json(indent=1).encode())
+
+
+def _named_place(path: Path | str) -> str:
+    return os.fspath(path.absolute()) if isinstance(path, Path) else path
 
 
 def _named(data: ReportData) -> Iterator[str]:

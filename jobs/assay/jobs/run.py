@@ -10,26 +10,27 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from assay.jobs.backlog import Backlog
 from assay.jobs.generation import Generation
 from assay.jobs.plan import PlanFacts
 from assay.jobs.pools import Cluster
+from assay.jobs.recorded import RecordedFacts
+from assay.jobs.release_choice import origins_of
 from assay.jobs.store import now
 from assay.jobs.work import Receipt, Task
 from assay.platform.faults import OK
 from assay.platform.release import Release
 from assay.platform.spec import Spec
+from assay.registry.resolving import Resolved
 
 _VERSIONED = ("assay", "ray", "torch", "open-clip-torch", "pillow", "deltalake")
 """Packages a run depends on most."""
+SECRET_KEYS = {"access_key", "secret_key", "session_token"}
+"""Fields of a storage spec that are written nowhere."""
 
 
-class BackfillFacts(BaseModel):
+class BackfillFacts(RecordedFacts, frozen=True):
     """What a run did. At its end planned == already_done + ok + faulted, counted in the store's manifests."""
-
-    model_config = ConfigDict(frozen=True)
 
     planned: int
     ok: int
@@ -70,7 +71,7 @@ class Run:
     """What it was started with."""
     store: str
     source: str
-    release: Release
+    chosen: Resolved
     policy: str
     listing: PlanFacts | None
     """None for a re-audit, which lists nothing."""
@@ -92,6 +93,11 @@ class Run:
     fetched: int = 0
     fetched_bytes: int = 0
     cluster: Cluster | None = None
+
+    @property
+    def release(self) -> Release:
+        """The release that judges, all along."""
+        return self.chosen.release
 
     @property
     def partition(self) -> dict[str, str]:
@@ -146,17 +152,18 @@ class Run:
             store=self.store,
             source=self.source,
             state=state,
+            origins=origins_of(release=self.chosen),
         )
 
     def record(self, state: str) -> dict[str, Any]:
         """The run record: facts, spec (no secrets), versions and host."""
-        return self.facts(state).model_dump() | {
+        return self.facts(state).model_dump(exclude={"recorded", "not_recorded"}) | {
             "command": self.command,
             "started": self.started,
             "written": now(),
             "finished": None if state == "running" else now(),
             "spec": self.spec.model_dump(
-                mode="json", exclude={"storage": {"access_key", "secret_key", "session_token"}}
+                mode="json", exclude={"storage": SECRET_KEYS, "registry": {"password": True, "storage": SECRET_KEYS}}
             ),
             "host": {} if self.cluster is None else asdict(self.cluster),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONED}},

@@ -9,16 +9,20 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from assay.jobs.release_choice import ChosenFacts, RegistryChoice
 from assay.platform.spec import Spec
 from assay.platform.storage import StorageSpec
 from assay.platform.uncovered import UncoveredSpec
+from assay.registry.place import RegistrySpec
 
 
 class SuggestSpec(Spec):
     """Whose pictures, against whose words."""
 
     store: str = Field(kw_only=False, description="the store")
-    release: str | None = Field(None, description="release whose library and encoder are asked; unset: the bundled one")
+    release: str | None = Field(
+        None, description="whose library and encoder are asked: directory or models:/…; unset: the bundled one"
+    )
     before: str | None = Field(
         None, description="a store of before; unset: what this one held before its newest generation, if it has several"
     )
@@ -27,6 +31,7 @@ class SuggestSpec(Spec):
     examples: int = Field(5, ge=1, description="pictures named for each proposal")
     look: UncoveredSpec = Field(UncoveredSpec(), description="how finely to look")
     storage: StorageSpec = Field(StorageSpec(), description="object storage")
+    registry: RegistryChoice = RegistrySpec()
 
 
 class Suggestion(BaseModel):
@@ -52,10 +57,8 @@ class Suggestion(BaseModel):
         return f"{key[:64]}: {{status: draft, prompts: {{en: {prompts}}}, exemplars: {exemplars}}}"
 
 
-class SuggestFacts(BaseModel):
+class SuggestFacts(ChosenFacts, frozen=True):
     """What was looked at and found, the most pressing first."""
-
-    model_config = ConfigDict(frozen=True)
 
     store: str
     release: str

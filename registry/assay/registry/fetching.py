@@ -95,12 +95,12 @@ def _fetch_part(registry: Registry, version: Version, part: Part, of: Version) -
         why = f"{version.uri} has digest {version.digest[:12]}, the release asks for {part.digest[:12]}"
         raise _not_what_was_registered(of, why)
     if kept.is_dir():
-        if _changes(kept, part.files) == []:
+        if _changes(kept, part.stored) == []:
             return kept
         shutil.rmtree(kept, ignore_errors=True)
     with _aside(registry) as aside:
         folder = _fetch_folder(registry, version, aside / part.kind)
-        _refuse_changed(folder, part.files, version)
+        _refuse_changed(folder, part.stored, version)
         _keep(folder, kept)
     return kept
 

@@ -4,6 +4,7 @@ Knows which file belongs to which part, and their digests. Does not know MLflow.
 once, however many releases name it.
 """
 
+import mimetypes
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,20 +31,30 @@ class Part:
         """One digest over names and sha256 of the files."""
         return encoder_digest(self.files)
 
+    @property
+    def stored(self) -> dict[str, str]:
+        """The files by the names that they are stored under, with their sha256."""
+        return {stored_name(name): sha256 for name, sha256 in self.files.items()}
+
     def lay_out(self, directory: Path, target: Path) -> None:
         """Copy the part's files out of a release's directory, and nothing else that lies there."""
         for name, where in self.inside.items():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(directory / where, target / name)
+            shutil.copyfile(directory / where, target / stored_name(name))
 
     def put_into(self, folder: Path, directory: Path) -> None:
         """The way back: link (or copy) the part's files into a release's directory."""
         for name, where in self.inside.items():
             (directory / where).parent.mkdir(parents=True, exist_ok=True)
             try:
-                (directory / where).hardlink_to(folder / name)
+                (directory / where).hardlink_to(folder / stored_name(name))
             except OSError:  # another file system
-                shutil.copyfile(folder / name, directory / where)
+                shutil.copyfile(folder / stored_name(name), directory / where)
+
+
+def stored_name(name: str) -> str:
+    """A file's name in the registry. MLflow's server announces `.gz` as an encoding, and clients unpack it."""
+    return f"{name}.bin" if mimetypes.guess_type(name)[1] else name
 
 
 def encoder_part(manifest: ReleaseManifest) -> Part:
