@@ -96,7 +96,7 @@ class Runs:
 
     @contextlib.contextmanager
     def writing(self, name: str, tags: Mapping[str, str], span: tuple[float, float] | None = None) -> Iterator[str]:
-        """Write a run, of now or of another time: finished when all of it was written, failed if that was stopped."""
+        """Write a run, of now or of another time: finished when all of it was written, failed when it was stopped."""
         start, end = span or (None, None)
         run = self.start_run(name, tags, start)
         try:
