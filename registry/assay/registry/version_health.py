@@ -5,7 +5,7 @@ what this machine keeps by digest, and deleted runs as long as MLflow has them.
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def look_at_versions(registry: Registry, pinned: Pinned) -> Iterator[Finding]:
         fix = "nobody can go back to it; register the release again, as another version, to have it"
         yield Finding(name=f"version {number}", well=False, said=said, fix=fix)
     ill = [one for version in versions.values() for one in _look_at(registry, version, pinned.get(version.number))]
-    ill += [one for number in sorted(set(pinned) & set(versions)) for one in _erased(registry, versions[number])]
+    ill += _erased(registry, (versions[number] for number in sorted(set(pinned) & set(versions))))
     yield from ill
     if not ill:
         said = f"{len(versions):,} releases, each with an encoder and a library"
@@ -64,22 +64,29 @@ def _restore(registry: Registry, version: Version, digest: str) -> None:
         restore_parts(registry, version, release)
 
 
-def _erased(registry: Registry, version: Version) -> Iterator[Finding]:
-    """Runs of a version and its parts that were deleted: MLflow still has their files, until somebody tidies up."""
-    try:
-        runs = {one.run: one for one in (version, *check_parts(registry, version).values())}
-    except RegistryError:  # was told already, with the parts
-        runs = {version.run: version}
-    for run, one in runs.items():
-        name = f"files of {one.model} {one.number}"
+def _erased(registry: Registry, versions: Iterable[Version]) -> Iterator[Finding]:
+    """Runs with files of some versions that were deleted: MLflow still has them, until somebody tidies up."""
+    holding: dict[str, list[str]] = {}
+    for version in versions:
+        for run in _runs_of(registry, version):
+            holding.setdefault(run, []).append(version.uri)
+    for run, uris in holding.items():
+        name = f"run {run}"
         try:
             erased = registry.runs.is_run_erased(run)
         except RegistryError as error:
             yield Finding.of(name, error)
             continue
         if erased:
-            said = f"run {run}, which holds them, was deleted: `mlflow gc` would remove them"
+            said = f"it holds files of {', '.join(uris)} and was deleted: `mlflow gc` would remove them"
             yield Finding(name=name, well=False, said=said, fix=MEND, mend=partial(registry.runs.restore_run, run))
+
+
+def _runs_of(registry: Registry, version: Version) -> set[str]:
+    try:
+        return {version.run, *(part.run for part in check_parts(registry, version).values())}
+    except RegistryError:  # was told already, with the parts
+        return {version.run}
 
 
 def look_at_files(registry: Registry, pinned: Pinned) -> Iterator[Finding]:
