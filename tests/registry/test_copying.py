@@ -66,6 +66,7 @@ def record(spec: RegistrySpec, kind: str, release: str, files: dict[str, bytes],
             (folder / kind / name).write_bytes(content)
         runs.upload(run, folder / kind, "")
         runs.log_values(run, {"store": "s3://store"}, {"images": 100.0})
+        runs.log_dataset(run, "golden", GOLDEN, "s3://golden.parquet")
     return run
 
 
@@ -162,6 +163,7 @@ def test_a_copied_run_is_what_its_original_is(staging: RegistrySpec, production:
         assert made.tags["assay.copied_run"] == original.id
         assert made.tags["assay.copied_from"] == staging.uri
         assert (made.name, made.params, made.metrics) == (original.name, original.params, original.metrics)
+        assert made.data == original.data == (("golden", GOLDEN[:36], "s3://golden.parquet"),)
         assert (made.start, made.end) == (original.start, original.end), "no newer than what it is a copy of"
     (evaluated,) = runs_of(production, "evaluate")
     files = files_of(production, evaluated.id, tmp_path / "looked")
@@ -275,6 +277,22 @@ def test_another_environment_of_one_server(tmp_path: Path) -> None:
     assert made.tags["assay.library"] == "models:/production-library/1"
     assert move(target, 1)[0].moved
     assert Registry(source).models.pointed("release") == {"champion": 2}
+
+
+def test_to_a_server_that_asks_for_passwords_and_keeps_files_in_a_bucket(
+    staging: RegistrySpec, remote: RegistrySpec, tmp_path: Path
+) -> None:
+    facts = copy(staging, remote)
+    assert "not-a-secret" not in facts.model_dump_json()
+    assert {one.kind for one in facts.evidence if one.is_new} == set(KINDS)
+    (evaluated,) = runs_of(remote, "evaluate")
+    assert files_of(remote, evaluated.id, tmp_path / "looked")["scorecard.html"] == PAGE
+    assert not any(one.is_new for one in copy(staging, remote).evidence)
+    fresh = remote.model_copy(update={"cache": tmp_path / "fresh"})
+    assert move(fresh, 1)[0].moved
+    back = copy(fresh, RegistrySpec(uri=staging.uri, name="back", cache=tmp_path / "third"))
+    assert back.digest == facts.digest
+    assert back.origin.registry == remote.uri, "an address without a user"
 
 
 def test_onto_itself_is_refused(staging: RegistrySpec) -> None:
