@@ -87,6 +87,8 @@ class Replayed(BaseModel, frozen=True):
     policy: str
     replayed: int
     exact: int
+    missing: int = 0
+    """Images of the golden set that the store does not know."""
     golden: str = ""
 
 
