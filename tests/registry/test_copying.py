@@ -269,7 +269,7 @@ def test_two_at_once_leave_one_of_each(
 def test_another_environment_of_one_server(tmp_path: Path) -> None:
     source = small_registry(tmp_path, 2, promoted=2)
     target = source.model_copy(update={"name": "production"})
-    facts = copy(source, target, release="1")
+    facts = copy(source, RegistrySpec(name="production"), release="1")
     assert facts.origin.alias is None
     assert facts.uri == "models:/production-release/1"
     made = Registry(target).models.version("release", 1)
@@ -298,6 +298,15 @@ def test_to_a_server_that_asks_for_passwords_and_keeps_files_in_a_bucket(
 def test_onto_itself_is_refused(staging: RegistrySpec) -> None:
     with pytest.raises(SpecError, match="is not copied onto itself"):
         copy(staging, staging)
+
+
+def test_on_one_server_only_what_was_said_is_another(tmp_path: Path) -> None:
+    source = RegistrySpec(uri="https://mlflow.example.org", username="promoter", log="s3://logs/staging", retries=1)
+    asked = CopySpec(release="1", registry=source, to=RegistrySpec(name="production", log="s3://logs/production"))
+    assert asked.target == source.model_copy(update={"name": "production", "log": "s3://logs/production"})
+    assert CopySpec(release="1", registry=source, to=RegistrySpec(name="production")).target.log is None
+    elsewhere = RegistrySpec(uri="https://other.example.org")
+    assert CopySpec(release="1", registry=source, to=elsewhere).target == elsewhere, "and no user of the first one"
 
 
 def test_a_release_that_is_not_there(staging: RegistrySpec, production: RegistrySpec) -> None:
