@@ -13,7 +13,18 @@ from assay.jobs.cli import _COMMANDS
 from assay.platform.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent
-TOLD = ("backfill", "calibrate", "diff", "evaluate", "reaudit", "replay", "release build", "release promote")
+TOLD = (
+    "backfill",
+    "calibrate",
+    "diff",
+    "evaluate",
+    "reaudit",
+    "replay",
+    "release build",
+    "release promote",
+    "release copy",
+    "registry doctor",
+)
 OTHERS = {"--json", "--against", "--out", "--wheel", "--older-than", "--deep"}
 """Flags of yet other commands, or of all."""
 

@@ -169,7 +169,7 @@ def test_a_registrys_file_that_is_none(tmp_path: Path) -> None:
 
 def test_a_folder_where_nothing_may_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RegistryError, match="could not"):
+    with pytest.raises(RegistryError, match="no file of a registry"):
         Models(Client(RegistrySpec(uri=f"sqlite:///{tmp_path}/file/mlflow.db"))).version("release", 1)
 
 

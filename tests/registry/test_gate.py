@@ -179,6 +179,7 @@ def test_a_diff_that_does_not_do(release: Release, said: str) -> None:
         ("were not reproduced", {"golden": ""}),
         ("99 of 100", {"exact": 99}),
         ("0 of 0", {"exact": 0, "replayed": 0}),
+        ("20 of 120 golden images are not in the store", {"missing": 20}),
         ("measured on aaaaaaaaaaaa", {"golden": "b" * 64}),
     ],
 )

@@ -108,7 +108,20 @@ _RELEASE = {
 release = App(name="release", help="Releases: made, registered, compared, promoted, rolled back.")
 for _name, (_function, _help) in _RELEASE.items():
     release.command(f"assay.jobs.release_commands:{_function}", name=_name, help=_help)
+release.command(
+    "assay.jobs.registry_commands:copy",
+    name="copy",
+    help="Copy a registered release and its evidence to another registry; it is promoted there.",
+)
 app.command(release)
+
+registry = App(name="registry", help="The registry of releases: what is amiss in it.")
+registry.command(
+    "assay.jobs.registry_commands:doctor",
+    name="doctor",
+    help="Say what is amiss in a registry; --mend mends what needs nobody's decision; exit 5 when something is left.",
+)
+app.command(registry)
 
 _LIBRARY = {
     "lint": ("lint", "Say what is wrong or unwise in a library; exit 2 on errors."),

@@ -12,6 +12,7 @@ from assay.platform.library_diff import LibraryDiff
 from assay.platform.library_diff import compare as compare_libraries
 from assay.platform.release import Release
 from assay.platform.spec import Spec
+from assay.registry.evidence import KINDS
 from assay.registry.lookup import find_version
 from assay.registry.models import Version
 from assay.registry.place import RegistrySpec
@@ -19,7 +20,6 @@ from assay.registry.promotion_entry import Entry
 from assay.registry.registry import Registry
 from assay.registry.resolving import resolve
 
-EVIDENCE = ("evaluate", "diff", "replay")
 Tell = Callable[[str], None]
 
 
@@ -140,7 +140,7 @@ def show_release(spec: ShowSpec) -> Shown:
     row = _row(version, entries)
     measured = (
         Measurement(kind=kind, run=run.id, at=_time(run.end), metrics=run.metrics)
-        for kind in EVIDENCE
+        for kind in KINDS
         for run in registry.runs.runs({"assay.kind": kind, "assay.release": row.release})
     )
     place = registry.place

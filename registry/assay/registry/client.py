@@ -9,10 +9,10 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from assay.platform.errors import CredentialsError, RegistryError
 from assay.registry.place import Place, RegistrySpec
@@ -58,6 +58,31 @@ class Client:
         except OSError as error:
             why, fix = error.strerror or str(error), "name a file that may be written: --registry.uri sqlite:///FILE"
             raise RegistryError("no file of a registry can be there", where=str(file), why=why, fix=fix) from error
+
+    def server_version(self) -> str:
+        """Version of the server's MLflow."""
+        from mlflow.utils import credentials, rest_utils
+
+        who: Callable[..., Any] = credentials.get_default_host_creds  # MLflow says no types of these
+        ask: Callable[..., Any] = rest_utils.http_request
+        with self.asking("tell its version"):
+            answer = ask(who(self.place.signed_uri), "/version", "GET")
+            answer.raise_for_status()
+            return str(answer.text).strip()
+
+    def answers_strangers(self) -> bool:
+        """Whether the server tells what is registered without being told who asks."""
+        import requests
+
+        with self.asking("answer a stranger"):
+            # What takes the place of credentials keeps `requests` from finding some in ~/.netrc.
+            answer = requests.get(
+                f"{self.place.uri}/api/2.0/mlflow/registered-models/search",
+                params={"max_results": "1"},
+                auth=lambda request: request,
+                timeout=self.spec.timeout_s,
+            )
+            return answer.ok
 
     @contextlib.contextmanager
     def asking(self, what: str) -> Iterator[None]:

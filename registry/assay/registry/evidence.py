@@ -21,6 +21,8 @@ from assay.registry.promotion_entry import Evidence
 from assay.registry.registry import Registry
 
 FACTS_FILE = "facts.json"
+KINDS = ("evaluate", "diff", "replay")
+"""Of runs that measure a release."""
 LOOKED_AT = 10
 """Newest runs of a kind that are looked at."""
 
@@ -85,6 +87,8 @@ class Replayed(BaseModel, frozen=True):
     policy: str
     replayed: int
     exact: int
+    missing: int = 0
+    """Images of the golden set that the store does not know."""
     golden: str = ""
 
 
@@ -102,7 +106,7 @@ class Document(Generic[D]):
     @property
     def content(self) -> bytes:
         """As it is kept with the promotion."""
-        return json.dumps(self.facts.model_dump(mode="json"), indent=1).encode()
+        return content_of(self.facts)
 
     def cite(self, said: str) -> Evidence:
         """What the log says of it."""
@@ -171,10 +175,15 @@ def gather(registry: Registry, release: str, files: Sequence[Path]) -> Documents
             why = f"it is about {', '.join(_about(facts))}, not {release}"
             raise SpecError("evidence of another release", where=str(file), why=why, fix="measure the one to promote")
         found.add(facts)
-    for kind in ("evaluate", "diff", "replay"):
+    for kind in KINDS:
         for run in registry.runs.runs({"assay.kind": kind, "assay.release": release}, LOOKED_AT):
-            found.add(_fetch(registry, run.id), run.id)
+            found.add(read_recorded(registry, run.id, release), run.id)
     return found
+
+
+def content_of(facts: Measured | Changed | Replayed) -> bytes:
+    """A document as the gate reads it: the same bytes wherever it is kept, and no image in them."""
+    return json.dumps(facts.model_dump(mode="json"), indent=1).encode()
 
 
 def _about(facts: Measured | Changed | Replayed) -> tuple[str, ...]:
@@ -183,16 +192,23 @@ def _about(facts: Measured | Changed | Replayed) -> tuple[str, ...]:
     return (facts.after,) if isinstance(facts, Changed) else (facts.release,)
 
 
-def _fetch(registry: Registry, run: str) -> Measured | Changed | Replayed:
+def read_recorded(registry: Registry, run: str, release: str) -> Measured | Changed | Replayed:
+    """What a run recorded of a release.
+
+    Raises:
+        RegistryError: it recorded nothing, or of another one.
+    """
     with tempfile.TemporaryDirectory() as aside:
         file = registry.runs.fetch(f"{registry.runs.run_artifacts(run)}/{FACTS_FILE}", Path(aside))
+        what, fix = "a run's evidence is not what it recorded", "delete that run, and measure again"
         try:
-            return read_document(file.read_bytes(), f"run {run}")
+            facts = read_document(file.read_bytes(), f"run {run}")
         except SpecError as error:
-            fix = "delete that run, and measure again"
-            raise RegistryError(
-                "a run's evidence is not what it recorded", where=run, why=error.why, fix=fix
-            ) from error
+            raise RegistryError(what, where=run, why=error.why, fix=fix) from error
+    if release not in _about(facts):
+        why = f"it is about {', '.join(_about(facts))}, not {release}"
+        raise RegistryError(what, where=run, why=why, fix=fix)
+    return facts
 
 
 def _read(file: Path) -> bytes:

@@ -26,6 +26,9 @@ class GateSpec(Spec):
 
     margins: ComparisonSpec = Field(ComparisonSpec(), description="greatest margins of a comparison")
     calibration_error: float = Field(0.1, gt=0, le=1, description="greatest calibration error of a label")
+    golden_missing: float = Field(
+        0.1, ge=0, le=1, description="greatest share of golden images the store need not have"
+    )
     newly_flagged: float = Field(0.05, ge=0, le=1, description="greatest share of images that passed and would not now")
     newly_cleared: float = Field(0.05, ge=0, le=1, description="greatest share of images that would pass and did not")
 
@@ -187,7 +190,7 @@ def _over_budget(change: Change, spec: GateSpec) -> list[str]:
     ]
 
 
-def _golden(candidate: Candidate, _spec: GateSpec) -> _Answer:
+def _golden(candidate: Candidate, spec: GateSpec) -> _Answer:
     of_golden = [one for one in candidate.known.replayed if one.facts.golden]
     if not of_golden:
         return _Answer(False, "golden verdicts were not reproduced: run `assay replay STORE --golden FILE --json`")
@@ -197,6 +200,9 @@ def _golden(candidate: Candidate, _spec: GateSpec) -> _Answer:
     if measured is not None and measured.facts.scorecard.subject.golden != facts.golden:
         theirs = measured.facts.scorecard.subject.golden[:12]
         return _Answer(False, f"reproduced on golden set {facts.golden[:12]}, measured on {theirs}", cited)
+    total = facts.replayed + facts.missing
+    if facts.missing > spec.golden_missing * total:
+        return _Answer(False, f"{facts.missing:,} of {total:,} golden images are not in the store", cited)
     said = f"{facts.exact:,} of {facts.replayed:,} verdicts made again to the last bit"
     return _Answer(facts.exact == facts.replayed > 0, said, cited)
 

@@ -4,15 +4,14 @@ Knows in which order, and what each version says of itself. Registering is done 
 by its digest is not registered twice, and a version appears only when all its files are stored. Does not promote.
 """
 
-import contextlib
 import tempfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from importlib.metadata import version as installed
 from pathlib import Path
 
 from pydantic import Field
 
-from assay.platform.errors import AssayError, RegistryError
+from assay.platform.errors import RegistryError
 from assay.platform.release import Release
 from assay.platform.spec import Spec
 from assay.registry.fetching import find_part
@@ -22,6 +21,7 @@ from assay.registry.place import RegistrySpec
 from assay.registry.registry import Registry
 
 DIGEST, ID, ENCODER, LIBRARY = "assay.digest", "assay.release", "assay.encoder", "assay.library"
+ENCODER_DIGEST, PARENT = "assay.encoder_digest", "assay.parent"
 """Tags of versions. An encoder and a library are told by the digest of their files."""
 
 
@@ -79,16 +79,8 @@ def _has(registry: Registry, version: Version, part: Part) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _registering(registry: Registry, release: Release) -> Iterator[str]:
-    run = registry.runs.start_run(f"register {release.id}", {"assay.kind": "register", ID: release.id})
-    try:
-        yield run
-    except BaseException:
-        with contextlib.suppress(AssayError):  # what stopped it is told
-            registry.runs.end_run(run, "FAILED")
-        raise
-    registry.runs.end_run(run)
+def _registering(registry: Registry, release: Release) -> AbstractContextManager[str]:
+    return registry.runs.writing(f"register {release.id}", {"assay.kind": "register", ID: release.id})
 
 
 def _register_part(registry: Registry, release: Release, part: Part, run: str) -> Version:
@@ -108,10 +100,10 @@ def _lineage(registry: Registry, release: Release, spec: RegisterSpec) -> dict[s
     parent = spec.parent or (newest.aliases["champion"].release if newest and "champion" in newest.aliases else "")
     golden = sorted({one.golden for one in release.calibration().labels.values()})
     return {
-        "assay.parent": parent,
+        PARENT: parent,
         "assay.dataset": ",".join(golden)[:250],
         "assay.code": _code(),
-        "assay.encoder_digest": manifest.encoder.digest,
+        ENCODER_DIGEST: manifest.encoder.digest,
         "assay.library_digest": manifest.library.digest,
         "assay.policies": ",".join(manifest.policies),
         "assay.scoring": str(manifest.scoring.version),

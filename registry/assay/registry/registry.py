@@ -14,8 +14,8 @@ from assay.registry.promotion_log import PromotionLog
 from assay.registry.runs import Runs
 
 LOG_TAG, SETTLED_TAG, HASH_TAG = "assay.log", "assay.settled", "assay.settled_entry"
-"""Tags of the registered model of releases: where the log lies; up to which entry the alias follows it; that entry's
-number and sha256, since no later entry names it by its hash yet."""
+"""Tags of the registered model of releases: where the log lies, up to which entry the alias follows it, and that one's
+number and sha256: no later entry names it by its hash yet."""
 _ABOUT: dict[Kind, str] = {
     "encoder": "Image-text encoders. A release names one of these versions.",
     "library": "Snapshots of the semantic library. A release names one of these versions.",

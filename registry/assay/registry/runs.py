@@ -6,13 +6,14 @@ Knows experiments, runs and artifacts. Does not know what is worth writing down 
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
+from assay.platform.errors import AssayError
 from assay.registry.client import Client, ExistsError, quoted
 
 if TYPE_CHECKING:
@@ -92,6 +93,19 @@ class Runs:
         """Say that a run is over, now or at some time."""
         with self._client.asking("end a run"):
             self._client.mlflow.set_terminated(run, status, _milliseconds(at))
+
+    @contextlib.contextmanager
+    def writing(self, name: str, tags: Mapping[str, str], span: tuple[float, float] | None = None) -> Iterator[str]:
+        """Write a run, of now or of another time: finished when all of it was written, failed when it was stopped."""
+        start, end = span or (None, None)
+        run = self.start_run(name, tags, start)
+        try:
+            yield run
+        except BaseException:
+            with contextlib.suppress(AssayError):  # what stopped it is told
+                self.end_run(run, "FAILED")
+            raise
+        self.end_run(run, at=end)
 
     def log_values(self, run: str, params: Mapping[str, object], metrics: Mapping[str, float]) -> None:
         """Write down what a run was asked and what it measured."""

@@ -9,6 +9,7 @@ from typing import get_args
 
 from assay.platform.errors import RegistryError
 from assay.registry.announcement import SHOWN, describe_standing, is_described
+from assay.registry.models import Standing
 from assay.registry.promotion_entry import Alias, Entry
 from assay.registry.registry import HASH_TAG, SETTLED_TAG, Registry
 
@@ -30,7 +31,7 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
     for _ in range(ROUNDS):
         standing = registry.models.standing("release")  # before the log, which others may lengthen at any moment
         entry = registry.log.last()
-        seen = int(standing.tags.get(SETTLED_TAG, "0"))
+        seen = settled(standing)
         number = entry.number if entry else 0
         if number < seen:
             why = f"MLflow followed it up to entry {seen}, its last one is {number}"
@@ -38,7 +39,7 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
             raise RegistryError("the promotion log is shorter than it was", where=registry.log.uri, why=why, fix=fix)
         mended += _set_aliases(registry, standing.aliases, entry, is_new=number > seen)
         if entry is not None and not is_described(standing.description, entry):
-            _describe(registry, entry)
+            describe(registry, entry)
         if entry is not None and number > seen:
             for undelivered in range(seen + 1, number + 1):
                 deliver(registry.log.read(undelivered))
@@ -47,6 +48,12 @@ def settle(registry: Registry, deliver: Told = lambda _entry: None) -> list[str]
         if newest is None or newest.number == number:
             return mended
     return [*mended, f"others promoted {ROUNDS} times meanwhile; the alias follows the log with the next command"]
+
+
+def settled(standing: Standing) -> int:
+    """Number of the last entry that MLflow follows; 0 when it follows none, or somebody meddled with the tag."""
+    said = standing.tags.get(SETTLED_TAG, "")
+    return int(said) if said.isdecimal() else 0
 
 
 def _set_aliases(registry: Registry, pointed: Mapping[str, int], entry: Entry | None, *, is_new: bool) -> Iterator[str]:
@@ -64,10 +71,16 @@ def _set_aliases(registry: Registry, pointed: Mapping[str, int], entry: Entry | 
             yield f"alias {alias} was moved by hand to {was}; set back to {now}, as the promotion log says"
 
 
-def _describe(registry: Registry, entry: Entry) -> None:
+def page(registry: Registry, entry: Entry) -> str:
+    """What MLflow should show of the releases when this entry is the last one."""
     log = registry.log
     entries = [log.read(number) for number in range(max(1, entry.number + 1 - 2 * SHOWN), entry.number + 1)]
-    registry.models.describe_model("release", describe_standing(entry, entries, log.uri), {})
+    return describe_standing(entry, entries, log.uri)
+
+
+def describe(registry: Registry, entry: Entry) -> None:
+    """Show in MLflow what an entry, the last one, says."""
+    registry.models.describe_model("release", page(registry, entry), {})
     version = registry.models.version("release", entry.after.version)
     if version is not None:
         said = f"entry {entry.number}, {entry.at}, by {entry.by}"
