@@ -2,9 +2,10 @@
 
 import os
 import pickle
+import shutil
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ class Tampering:
 
     def check_refused(self) -> RegistryError:
         """Neither had nor promoted, by anybody who has nothing yet."""
+        shutil.rmtree(self.registry.place.cache, ignore_errors=True)
         with pytest.raises(RegistryError) as refused:
             fetch_release(self.registry, self.version)
         with pytest.raises(RegistryError):
@@ -111,32 +113,32 @@ def tampering(local: RegistrySpec, made: Release, tmp_path: Path) -> Tampering:
     return Tampering(local, made, tmp_path, None)
 
 
-@pytest.mark.parametrize("slot", SLOTS)
 @pytest.mark.parametrize("how", ["pickled", "flipped", "removed"])
-def test_a_file_that_is_not_what_was_registered(tampering: Tampering, slot: str, how: str) -> None:
-    name = slot if SLOTS[slot] == "release" else Path(slot).name
-    inside = "encoder/encoder.json" if slot == "encoder.json" else slot
-    whole = (tampering.release.directory / inside).read_bytes()
-    place = len(whole) // 2
-    flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
-    tampering.write(SLOTS[slot], name, {"pickled": tampering.pickled(), "flipped": flipped, "removed": None}[how])
-    told = tampering.check_refused()
-    assert "what the registry holds is not what was registered" in told.what or how == "removed"
-    tampering.write(SLOTS[slot], name, whole)
+def test_a_file_that_is_not_what_was_registered(tampering: Tampering, how: str) -> None:
+    for slot, kind in SLOTS.items():
+        inside = f"encoder/{slot}" if kind == "encoder" else slot
+        whole = (tampering.release.directory / inside).read_bytes()
+        place = len(whole) // 2
+        flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        tampering.write(kind, slot, {"pickled": tampering.pickled(), "flipped": flipped, "removed": None}[how])
+        told = tampering.check_refused()
+        assert told.what == "what the registry holds is not what was registered" or how == "removed", slot
+        tampering.write(kind, slot, whole)
     assert fetch_release(tampering.registry, tampering.version).digest == tampering.release.digest
 
 
-@pytest.mark.parametrize("kind", ["encoder", "library", "release"])
-@pytest.mark.parametrize("name", ["python_model.pkl", "MLmodel", "open_clip_pytorch_model.bin", "deeper/__init__.py"])
-def test_a_file_that_nobody_listed(tampering: Tampering, kind: str, name: str) -> None:
-    tampering.write(kind, name, tampering.pickled())
-    assert f"{name} is not listed" in tampering.check_refused().why
+def test_a_file_that_nobody_listed(tampering: Tampering) -> None:
+    for kind in ("encoder", "library", "release"):
+        for name in ("python_model.pkl", "open_clip_pytorch_model.bin", "deeper/__init__.py"):
+            tampering.write(kind, name, tampering.pickled())
+            assert f"{name} is not listed" in tampering.check_refused().why, kind
+            tampering.write(kind, name, None)
 
 
 def test_pickles_behind_a_server(remote: RegistrySpec, made: Release, tmp_path: Path, s3: S3Server) -> None:
     tampering = Tampering(remote, made, tmp_path, s3)
     for slot, kind in SLOTS.items():
-        tampering.write(kind, Path(slot).name if kind != "release" else slot, tampering.pickled())
+        tampering.write(kind, slot, tampering.pickled())
     assert "was registered" in tampering.check_refused().what
 
 
@@ -279,9 +281,16 @@ def test_tags_changed_by_hand(tampering: Tampering, tags: dict[str, str], told: 
 def test_what_changed_after_it_was_loaded_is_not_registered(local: RegistrySpec, tmp_path: Path) -> None:
     release = colour_release(tmp_path / "made")
     (release.directory / "policies" / "plain.yaml").write_text("assay_policy: 1\nname: plain\nlabels: {}\n")
-    with pytest.raises(ReleaseError, match="policies/plain.yaml is not the file this release was built with"):
+    with pytest.raises(ReleaseError, match="not the file this release was built with") as refused:
         register(release, RegisterSpec(registry=local))
+    assert refused.value.where == str(release.directory / "policies" / "plain.yaml")
     assert Registry(local).models.versions("release") == []
+
+
+def test_a_cache_that_keeps_nothing(tampering: Tampering) -> None:
+    tampering.registry.place.cache.write_text("a file where the folder should be")
+    with pytest.raises(RegistryError, match="a release cannot be kept on this machine"):
+        fetch_release(tampering.registry, tampering.version)
 
 
 @pytest.fixture
@@ -297,7 +306,7 @@ def listener() -> Iterator[tuple[str, list[str]]]:
 
         def log_message(self, *_: object) -> None: ...
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield f"127.0.0.1:{server.server_port}", heard
@@ -324,8 +333,7 @@ def test_artifacts_are_fetched_from_nowhere_else(
     (tmp_path / "private").mkdir()
     (tmp_path / "private" / "release.json").write_text("{}")
     source = f"file://{tmp_path}/private" if scheme == "file" else f"{scheme}://{host}/1/x/artifacts/release"
-    with pytest.raises(RegistryError, match="could not fetch artifacts|artifacts of another place") as refused:
+    with pytest.raises(RegistryError, match="a registry names artifacts of another place"):
         Registry(spec).runs.fetch(source, tmp_path / "got")
     assert heard == []
-    assert "another place" in refused.value.what
     assert not (tmp_path / "got").exists() or not list((tmp_path / "got").rglob("*.json"))
