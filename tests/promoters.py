@@ -4,6 +4,7 @@ Each is forked from one that has imported everything and connected to nothing. T
 `python -m tests.promoters`: the tests' has threads, which do not outlive a fork.
 """
 
+import gc
 import itertools
 import json
 import multiprocessing
@@ -147,6 +148,7 @@ def _main(asked: dict[str, Any]) -> object:
     import mlflow.store.model_registry.sqlalchemy_store
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
+    gc.disable()  # it would touch, and so copy, all that the forks share; they live for a second
     spec, folder = RegistrySpec.model_validate(asked["registry"]), Path(asked["folder"])
     if asked["task"] == "race":
         return _race(spec, folder, asked["processes"], asked["acts"], asked["versions"])

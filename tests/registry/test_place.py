@@ -71,3 +71,33 @@ def test_half_of_a_sign_in_takes_the_other_half_from_the_environment(monkeypatch
     assert Place.of(RegistrySpec(uri=uri, username="alice")).signed_uri == "https://alice:sesame@registry.test"
     found = Place.of(RegistrySpec.model_validate({"uri": uri, "password": "other"})).signed_uri
     assert found == "https://bob:other@registry.test"
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "ours"),
+    [
+        ("mlflow-artifacts:/1/ab/artifacts/release", True),
+        ("mlflow-artifacts://registry.test:5000/1/ab/artifacts", True),
+        ("mlflow-artifacts://evil.test/1/ab/artifacts", False),
+        ("https://registry.test:5000/api/2.0/mlflow-artifacts/artifacts/1", True),
+        ("https://registry.test/api/2.0/mlflow-artifacts/artifacts/1", False),
+        ("https://registry.test:5000@evil.test/1", False),
+        ("s3://bucket/1/ab/artifacts", True),
+        ("file:///etc", False),
+        ("/etc", False),
+        ("runs:/ab/release", False),
+        ("ftp://registry.test:5000/1", False),
+    ],
+)
+def test_artifacts_of_a_server(artifacts: str, ours: bool) -> None:
+    assert Place.of(RegistrySpec(uri="https://registry.test:5000")).may_hold(artifacts) is ours
+
+
+def test_artifacts_of_a_file(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    place = Place.of(RegistrySpec(uri=f"sqlite:///{folder}/mlflow.db"))
+    assert place.may_hold((folder / "artifacts" / "1").as_uri())
+    assert not place.may_hold(f"file://{folder}/artifacts/../mlflow.db")
+    assert not place.may_hold((tmp_path / "artifacts").as_uri())
+    assert not place.may_hold("s3://bucket/1")
+    assert not place.may_hold("mlflow-artifacts:/1")

@@ -9,10 +9,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from assay.platform.encoder import file_sha256
-from assay.platform.errors import RegistryError, ReleaseError
+from assay.platform.errors import RegistryError, ReleaseError, SpecError
 from assay.platform.release import Release
 from assay.platform.release_manifest import RELEASE_FILE, ReleaseManifest
 from assay.registry.models import Kind, Version
@@ -20,17 +20,20 @@ from assay.registry.parts import Part, encoder_part, library_part, rest_of
 from assay.registry.registry import Registry
 
 _URI = re.compile(r"models:/([a-z0-9_-]+)/(\d+)")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _PARTS: tuple[Kind, ...] = ("encoder", "library")
 
 
 def cached_release(registry: Registry, digest: str) -> Release | None:
     """The release of this digest as it is kept here; None when it is not, or is damaged."""
+    if _DIGEST.fullmatch(digest) is None:  # anybody may write a tag, and this one names a folder
+        return None
     kept = registry.place.cache / "releases" / digest
     if not (kept / RELEASE_FILE).is_file():
         return None
     try:
         release = Release.load(kept)
-    except ReleaseError:  # a disk's fault, or somebody's: fetched again
+    except SpecError:  # a disk's fault, or somebody's: fetched again
         shutil.rmtree(kept, ignore_errors=True)
         return None
     return release if release.digest == digest else None
@@ -44,7 +47,7 @@ def fetch_release(registry: Registry, version: Version) -> Release:
     """
     kept = cached_release(registry, version.digest)
     if kept is not None:
-        return kept
+        return _as_named(kept, version)
     parts = check_parts(registry, version)
     with _aside(registry) as aside:
         whole = _fetch_folder(registry, version, aside / "release")
@@ -54,7 +57,7 @@ def fetch_release(registry: Registry, version: Version) -> Release:
         for part in (encoder_part(manifest), library_part(manifest)):
             folder = _fetch_part(registry, parts[part.kind], part, version)
             part.put_into(folder, whole)
-        release = _load(whole, version)
+        release = _as_named(_load(whole, version), version)
         _keep(whole, registry.place.cache / "releases" / release.digest)
     found = cached_release(registry, version.digest)
     if found is None:
@@ -81,6 +84,9 @@ def find_part(registry: Registry, version: Version, kind: Kind) -> Version:
         why = f"tag assay.{kind} is {named!r}"
         raise RegistryError(f"the release does not say which {kind} it has", where=version.uri, why=why, fix=fix)
     registry.refuse_strangers(match[1], f"{version.uri}, {named}")
+    if match[1] != registry.models.model(kind):
+        why = f"tag assay.{kind} is {named!r}, which is no {kind}"
+        raise RegistryError(f"the release does not say which {kind} it has", where=version.uri, why=why, fix=fix)
     part = registry.models.version(kind, int(match[2]))
     if part is None:
         why = f"{named} was deleted from the registry"
@@ -117,14 +123,31 @@ def _read_manifest(folder: Path, version: Version) -> ReleaseManifest:
     if manifest.digest != version.digest:
         why = f"its digest is {manifest.digest[:12]}, registered as {version.digest[:12]}"
         raise _not_what_was_registered(version, why)
+    outside = [file.path for file in manifest.files if not _is_inside(file.path)]
+    if outside or manifest.unlisted():
+        why = f"it names files outside itself, or does not list its own: {', '.join(outside or manifest.unlisted())}"
+        raise _not_what_was_registered(version, why)
     return manifest
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _load(folder: Path, version: Version) -> Release:
     try:
         return Release.load(folder)
-    except ReleaseError as error:
+    except SpecError as error:
         raise _not_what_was_registered(version, f"{error.what}: {error.why}") from error
+
+
+def _as_named(release: Release, version: Version) -> Release:
+    """The log, and people, know a version by its release's id: it must not be another one's."""
+    named = version.tags.get("assay.release", "")
+    if named != release.id:
+        raise _not_what_was_registered(version, f"it is called {named!r} and is {release.id}")
+    return release
 
 
 def _refuse_changed(folder: Path, files: Mapping[str, str], version: Version) -> None:
@@ -158,9 +181,14 @@ def _not_what_was_registered(version: Version, why: str) -> RegistryError:
 @contextmanager
 def _aside(registry: Registry) -> Iterator[Path]:
     """A folder on the cache's own disk, so that what is whole can be named in one step."""
-    registry.place.cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=registry.place.cache, prefix=".") as folder:
-        yield Path(folder)
+    cache = registry.place.cache
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".") as folder:
+            yield Path(folder)
+    except OSError as error:
+        why, fix = error.strerror or str(error), "free space there, or name another place: --registry.cache"
+        raise RegistryError("a release cannot be kept on this machine", where=str(cache), why=why, fix=fix) from error
 
 
 def _keep(folder: Path, kept: Path) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.platform.encoder import encoder_digest
+from assay.platform.encoder import encoder_digest, file_sha256
+from assay.platform.errors import ReleaseError
 from assay.platform.release import Release
 from assay.platform.release_manifest import RELEASE_FILE, ReleaseManifest
 from assay.registry.models import Kind
@@ -37,10 +38,13 @@ class Part:
         return {stored_name(name): sha256 for name, sha256 in self.files.items()}
 
     def lay_out(self, directory: Path, target: Path) -> None:
-        """Copy the part's files out of a release's directory, and nothing else that lies there."""
+        """Copy the part's files out of a release's directory, and nothing else that lies there.
+
+        Raises:
+            ReleaseError: one is not what it was when the release was loaded.
+        """
         for name, where in self.inside.items():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(directory / where, target / stored_name(name))
+            _copy_listed(directory / where, target / stored_name(name), self.files[name])
 
     def put_into(self, folder: Path, directory: Path) -> None:
         """The way back: link (or copy) the part's files into a release's directory."""
@@ -76,7 +80,22 @@ def rest_of(manifest: ReleaseManifest) -> dict[str, str]:
 
 
 def lay_out_rest(release: Release, target: Path) -> None:
-    """Copy what a release is besides its parts, and what it says of itself."""
-    for name in [RELEASE_FILE, *rest_of(release.manifest)]:
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(release.directory / name, target / name)
+    """Copy what a release is besides its parts, and what it says of itself; the same error."""
+    for name, sha256 in rest_of(release.manifest).items():
+        _copy_listed(release.directory / name, target / name, sha256)
+    shutil.copyfile(release.directory / RELEASE_FILE, target / RELEASE_FILE)
+    if ReleaseManifest.read(target).digest != release.digest:
+        raise _changed(release.directory / RELEASE_FILE)
+
+
+def _copy_listed(file: Path, target: Path, sha256: str) -> None:
+    """What is registered never changes, so what is copied is looked at: it may have changed since it was loaded."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
+    if file_sha256(target) != sha256:
+        raise _changed(file)
+
+
+def _changed(file: Path) -> ReleaseError:
+    why = "it was changed after the release was loaded"
+    return ReleaseError("not the file this release was built with", where=str(file), why=why, fix="build it again")

@@ -7,7 +7,7 @@ registered.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr
 
@@ -18,6 +18,9 @@ from assay.platform.storage import StorageSpec
 
 HERE = "assay-registry"
 """Folder of the registry that needs no server."""
+ARTIFACTS = "artifacts"
+BUCKETS = {"s3", "gs", "wasbs", "abfss"}
+"""Where a server's artifacts may lie that it does not hand out itself; who reads there signs in with keys of theirs."""
 
 
 class RegistrySpec(Spec):
@@ -81,6 +84,17 @@ class Place:
                 fix="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
             )
         return cls(uri.rstrip("/"), _signed(uri.rstrip("/"), spec), None, cache)
+
+    def may_hold(self, artifacts: str) -> bool:
+        """Whether artifacts at this address are the registry's own: MLflow would go, and sign in, anywhere."""
+        parts = urlsplit(artifacts)
+        if self.folder is not None:
+            kept = (self.folder / ARTIFACTS).resolve()
+            return parts.scheme == "file" and Path(unquote(parts.path)).resolve().is_relative_to(kept)
+        if parts.scheme in {"mlflow-artifacts", "http", "https"}:
+            server = urlsplit(self.uri).netloc
+            return parts.netloc == server or (parts.scheme == "mlflow-artifacts" and not parts.netloc)
+        return parts.scheme in BUCKETS
 
     @property
     def is_local(self) -> bool:

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from assay.platform.errors import AssayError
+from assay.platform.errors import AssayError, RegistryError
 from assay.registry.client import Client, ExistsError, quoted
+from assay.registry.place import ARTIFACTS
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
 
 PAGE = 200
 DELETED = "deleted"
+DATA = "assay"
+"""Type of the data sets that Assay logs; who else logs some has a source of another form."""
 
 
 class RunFacts(BaseModel, frozen=True):
@@ -35,6 +38,8 @@ class RunFacts(BaseModel, frozen=True):
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
+    data: tuple[tuple[str, str, str], ...]
+    """Name, digest and uri of each data set that it read, as they were logged."""
 
 
 class Runs:
@@ -49,7 +54,7 @@ class Runs:
         found = self._find_experiment()
         if found is None:
             client, here = self._client.mlflow, self._client.place.folder
-            location = None if here is None else (here / "artifacts").as_uri()
+            location = None if here is None else (here / ARTIFACTS).as_uri()
             with contextlib.suppress(ExistsError), self._client.asking("make its experiment"):
                 return str(client.create_experiment(self._client.spec.name, artifact_location=location))
             found = self._find_experiment()
@@ -122,7 +127,7 @@ class Runs:
         """Say which data a run read; the data stay where they are."""
         from mlflow.entities import Dataset, DatasetInput
 
-        seen = Dataset(name, digest[:36], "assay", json.dumps({"uri": source}))
+        seen = Dataset(name, digest[:36], DATA, json.dumps({"uri": source}))
         with self._client.asking("log a run's data"):
             self._client.mlflow.log_inputs(run, [DatasetInput(seen)])
 
@@ -160,7 +165,15 @@ class Runs:
         return [_facts(one) for one in found]
 
     def fetch(self, source: str, target: Path) -> Path:
-        """Copy artifacts into a folder; where they are then. Whether they are what they should be is the caller's."""
+        """Copy artifacts into a folder; where they are then. Whether they are what they should be is the caller's.
+
+        Raises:
+            RegistryError: they are not there, or are said to be somewhere else than in this registry.
+        """
+        if not self._client.place.may_hold(source):
+            why = "who registered it said so; a password, or a file of this machine, would be told to others"
+            fix = "delete that version; register it again with `assay release register`"
+            raise RegistryError("a registry names artifacts of another place", where=source, why=why, fix=fix)
         from mlflow.artifacts import download_artifacts
 
         target.mkdir(parents=True, exist_ok=True)
@@ -183,6 +196,11 @@ def _facts(run: "Run") -> RunFacts:
         tags=dict(run.data.tags),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
+        data=tuple(
+            (one.dataset.name, one.dataset.digest, json.loads(one.dataset.source).get("uri", ""))
+            for one in (run.inputs.dataset_inputs if run.inputs else ())
+            if one.dataset.source_type == DATA
+        ),
     )
 
 
