@@ -20,11 +20,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
 
-# In two processes: what runs without Ray need not have it beside it.
 test: setup lint
 	bash infra/scripts/system.sh
-	$(BIN)/python -m pytest -m "not nightly" --ignore tests/platform --ignore tests/tuning
-	$(BIN)/python -m pytest -m "not nightly" tests/platform tests/tuning
+	bash infra/scripts/tests.sh $(BIN)
 
 nightly: setup
 	bash infra/scripts/system.sh

@@ -30,6 +30,15 @@ os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 setattr(subprocess, "_USE_VFORK", False)  # noqa: B010  # the type's stub does not have it
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that need Ray: `make test` runs them beside the others."""
+    for item in items:
+        if isinstance(item, pytest.Function) and (
+            "ray_session" in item.fixturenames or hasattr(item.module, "RayCluster")
+        ):
+            item.add_marker(pytest.mark.cluster)
+
+
 @pytest.fixture(scope="session")
 def release_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole release around the hash encoder: no torch, real library, real policies."""

@@ -20,7 +20,7 @@ SECRET = "whsec_bm90LWEtc2VjcmV0LTQ3MTEtb2YtYS10ZXN0"  # of a receiver that live
 class Receiver:
     """What came, and what is answered: the answers given here one after the other, then 204."""
 
-    url: str
+    url: str = ""
     answers: list[int] = field(default_factory=list)
     elsewhere: str = ""
     """Where a redirect points."""
@@ -64,12 +64,20 @@ def receiver() -> Iterator[Receiver]:
 
         def log_message(self, *_said: object) -> None: ...
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    known = Receiver(f"http://127.0.0.1:{server.server_port}/assay")
+    known = Receiver()
+    with serving(Handler) as port:
+        known.url = f"http://127.0.0.1:{port}/assay"
+        yield known
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """A server on loopback; its port."""
+    server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
-        yield known
+        yield server.server_port
     finally:
         server.shutdown()
         thread.join()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import pyarrow as pa
 import pytest
@@ -25,8 +26,6 @@ from assay.platform.storage import Storage, StorageSpec
 from tests.ray_cluster import ROOT, RayCluster, kill_dead
 
 POOLS = Pools(Pool(1, 1, 0.5), Pool(1, 1, 0.5))
-STALL_S = 40.0
-"""Long enough for actors to start on a busy machine."""
 
 
 class Step:
@@ -56,7 +55,7 @@ def sleeps() -> Step:
     """Work that needs no core: the machine has two, and its cores are not what is tested."""
 
     def sleep(block: pa.Table) -> pa.Table:
-        time.sleep(1.0)
+        time.sleep(0.5)
         worker = {"pid": str(os.getpid())}
         return Receipt(shard=block["shard"][0].as_py(), task=Task.JUDGE, rows=1, worker=worker).row()
 
@@ -173,28 +172,38 @@ def dies_at_two() -> Step:
     return Step(die)
 
 
-def tell(count: int, stage: str, stall_s: float) -> None:
-    """A run in a process of its own, with the judge stage of that name: one line when it is over."""
+def tell(count: int, stage: str, stall_s: float, then_s: float) -> None:
+    """A run in a process of its own, with the judge stage of that name: one line when it is over. `then_s` is how long
+    it may stand still once a shard has come back."""
     with joined(ClusterSpec()):
         flow = Flow(shards(count), passes, globals()[stage], POOLS, stall_s)
         arrivals = Arrivals(flow.receipts(), flow.trouble)
-        done = sorted(receipt.shard for receipt in arrivals if receipt is not None)
+        done = []
+        for receipt in arrivals:
+            if receipt is not None:
+                done.append(receipt.shard)
+                flow.stall_s = then_s
         arrivals.leave(flow.stop)
     failure = Failure.of(arrivals.error).model_dump() if arrivals.error is not None else None
     print(json.dumps({"done": done, "failure": failure}), flush=True)
 
 
-Run = Callable[[int, MakeStage, float], tuple[set[int], AssayError | None]]
+class Run(Protocol):
+    """Runs so many shards through a judge stage: which came back, and what ended the run early."""
+
+    def __call__(
+        self, count: int, judge: MakeStage, stall_s: float, then_s: float = 250
+    ) -> tuple[set[int], AssayError | None]: ...
 
 
 @pytest.fixture
 def run(ray_session: str) -> Run:
-    """Runs so many shards through a judge stage: which came back, and what ended the run early. In a process of its
-    own, with which its actors end: some of them would hang or die for ever in the session's Ray."""
+    """In a process of its own, with which its actors end: some of them would hang or die for ever in the session's
+    Ray."""
     environment = {**os.environ, "RAY_ADDRESS": ray_session, "RAY_AUTH_MODE": "token"}
 
-    def start(count: int, judge: MakeStage, stall_s: float) -> tuple[set[int], AssayError | None]:
-        code = f"from tests.jobs.test_elastic import tell; tell({count}, '{judge.__name__}', {stall_s})"
+    def start(count: int, judge: MakeStage, stall_s: float, then_s: float = 250) -> tuple[set[int], AssayError | None]:
+        code = f"from tests.jobs.test_elastic import tell; tell({count}, '{judge.__name__}', {stall_s}, {then_s})"
         command = [sys.executable, "-c", code]
         said = subprocess.run(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True, timeout=280
@@ -208,11 +217,11 @@ def run(ray_session: str) -> Run:
 
 @pytest.mark.nightly
 def test_what_does_not_hang_comes_back_whole(run: Run) -> None:
-    assert run(20, answers, STALL_S) == (set(range(20)), None)
+    assert run(20, answers, 40) == (set(range(20)), None)
 
 
 def test_a_shard_that_hangs_is_named_with_its_process(run: Run) -> None:
-    done, error = run(6, hangs_at_three, STALL_S)
+    done, error = run(6, hangs_at_three, 250, then_s=15)
     assert done == {0, 1, 2, 4, 5}
     assert error is not None
     assert "stands still" in error.what

@@ -16,6 +16,7 @@ import pytest
 
 from assay.jobs.verify import VerifyFacts, VerifySpec, verify
 from tests.conftest import S3Server, write_pictures
+from tests.serial_backfill import run_alone
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
 IMAGES, SHARD, ACTORS = 320, 8, 2
@@ -69,7 +70,9 @@ def proof_of(store: Path) -> VerifyFacts:
     return verify(VerifySpec(store=str(store)))
 
 
-def test_a_killed_driver_resumes_where_it_was(driver: Driver, s3: S3Server, tmp_path: Path) -> None:
+def test_a_killed_driver_resumes_where_it_was(
+    driver: Driver, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed = driver.start(tmp_path / "killed")
     wait_for_commit(tmp_path / "killed", killed)
     killed.kill()
@@ -90,8 +93,9 @@ def test_a_killed_driver_resumes_where_it_was(driver: Driver, s3: S3Server, tmp_
     print(f"fetched twice: {twice}")
     assert twice <= IMAGES // 2
 
-    undisturbed = driver.finish(tmp_path / "undisturbed")
-    assert undisturbed["fetched"] == IMAGES
+    settings = {"source": driver.source, "store": str(tmp_path / "undisturbed"), "release": str(driver.release)}
+    undisturbed = run_alone({**settings, "shard": {"images": SHARD}, "storage": s3.spec()}, monkeypatch)
+    assert undisturbed.fetched == IMAGES
     assert proof_of(tmp_path / "undisturbed").digest == proof.digest
 
 

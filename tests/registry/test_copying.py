@@ -66,6 +66,7 @@ def record(spec: RegistrySpec, kind: str, release: str, files: dict[str, bytes],
             (folder / kind / name).write_bytes(content)
         runs.upload(run, folder / kind, "")
         runs.log_values(run, {"store": "s3://store"}, {"images": 100.0})
+        runs.log_dataset(run, "golden", GOLDEN, "s3://golden.parquet")
     return run
 
 
@@ -162,6 +163,7 @@ def test_a_copied_run_is_what_its_original_is(staging: RegistrySpec, production:
         assert made.tags["assay.copied_run"] == original.id
         assert made.tags["assay.copied_from"] == staging.uri
         assert (made.name, made.params, made.metrics) == (original.name, original.params, original.metrics)
+        assert made.data == original.data == (("golden", GOLDEN[:36], "s3://golden.parquet"),)
         assert (made.start, made.end) == (original.start, original.end), "no newer than what it is a copy of"
     (evaluated,) = runs_of(production, "evaluate")
     files = files_of(production, evaluated.id, tmp_path / "looked")
@@ -267,7 +269,7 @@ def test_two_at_once_leave_one_of_each(
 def test_another_environment_of_one_server(tmp_path: Path) -> None:
     source = small_registry(tmp_path, 2, promoted=2)
     target = source.model_copy(update={"name": "production"})
-    facts = copy(source, target, release="1")
+    facts = copy(source, RegistrySpec(name="production"), release="1")
     assert facts.origin.alias is None
     assert facts.uri == "models:/production-release/1"
     made = Registry(target).models.version("release", 1)
@@ -277,9 +279,34 @@ def test_another_environment_of_one_server(tmp_path: Path) -> None:
     assert Registry(source).models.pointed("release") == {"champion": 2}
 
 
+def test_to_a_server_that_asks_for_passwords_and_keeps_files_in_a_bucket(
+    staging: RegistrySpec, remote: RegistrySpec, tmp_path: Path
+) -> None:
+    facts = copy(staging, remote)
+    assert "not-a-secret" not in facts.model_dump_json()
+    assert {one.kind for one in facts.evidence if one.is_new} == set(KINDS)
+    (evaluated,) = runs_of(remote, "evaluate")
+    assert files_of(remote, evaluated.id, tmp_path / "looked")["scorecard.html"] == PAGE
+    assert not any(one.is_new for one in copy(staging, remote).evidence)
+    fresh = remote.model_copy(update={"cache": tmp_path / "fresh"})
+    assert move(fresh, 1)[0].moved
+    back = copy(fresh, RegistrySpec(uri=staging.uri, name="back", cache=tmp_path / "third"))
+    assert back.digest == facts.digest
+    assert back.origin.registry == remote.uri, "an address without a user"
+
+
 def test_onto_itself_is_refused(staging: RegistrySpec) -> None:
     with pytest.raises(SpecError, match="is not copied onto itself"):
         copy(staging, staging)
+
+
+def test_on_one_server_only_what_was_said_is_another(tmp_path: Path) -> None:
+    source = RegistrySpec(uri="https://mlflow.example.org", username="promoter", log="s3://logs/staging", retries=1)
+    asked = CopySpec(release="1", registry=source, to=RegistrySpec(name="production", log="s3://logs/production"))
+    assert asked.target == source.model_copy(update={"name": "production", "log": "s3://logs/production"})
+    assert CopySpec(release="1", registry=source, to=RegistrySpec(name="production")).target.log is None
+    elsewhere = RegistrySpec(uri="https://other.example.org")
+    assert CopySpec(release="1", registry=source, to=elsewhere).target == elsewhere, "and no user of the first one"
 
 
 def test_a_release_that_is_not_there(staging: RegistrySpec, production: RegistrySpec) -> None:

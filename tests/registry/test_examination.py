@@ -4,11 +4,13 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from assay.platform.errors import AssayError, SpecError
 from assay.platform.release import Release
@@ -19,9 +21,10 @@ from assay.registry.promotion import RollbackSpec, rollback
 from assay.registry.registering import RegisterSpec, register
 from assay.registry.registry import Registry
 from assay.registry.resolving import resolve
+from assay.registry.server_health import look_at_server
 from tests.jobs.colour_releases import colour_release
 from tests.small_registry import move, small_registry
-from tests.webhook_receiver import nobody, receiver
+from tests.webhook_receiver import nobody, receiver, serving
 
 
 @pytest.fixture(scope="module")
@@ -424,6 +427,35 @@ def test_a_server_that_asks_for_passwords_is_well(remote: RegistrySpec, tmp_path
     assert said["registry"] == f"{remote.uri}: MLflow 3.17.2"
     assert said["passwords"] == "it asks for a user and password"
     assert "not-a-secret" not in facts.model_dump_json()
+
+
+@pytest.mark.parametrize(("version", "status", "said"), [("3.16.1\n", 401, "registry"), ("3.17.2", 200, "passwords")])
+def test_a_server_that_is_old_or_open_is_told(version: str, status: int, said: str, tmp_path: Path) -> None:
+    with old_server(version, status) as uri:
+        spec = RegistrySpec(uri=uri, username="promoter", password=SecretStr("not-a-secret-4711"))
+        found = {one.name: one for one in look_at_server(Registry(spec))}
+    assert {one.name for one in found.values() if one.ill} == {said}
+    assert found[said].fix
+    assert found["registry"].said == f"{uri}: MLflow {version.strip()}"
+
+
+@contextmanager
+def old_server(version: str, status: int) -> Iterator[str]:
+    """What of a server look_at_server asks: its version, and whether it answers who has no password."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            stranger = "authorization" not in self.headers
+            body = version.encode() if self.path == "/version" else b"{}"
+            self.send_response(status if stranger else 200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_said: object) -> None: ...
+
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_json_holds_what_was_found(spec: RegistrySpec) -> None:

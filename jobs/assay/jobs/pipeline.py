@@ -34,8 +34,9 @@ from assay.platform.storage import Storage
 
 CALLS_AT_ONCE = 2
 """Shards an actor has in hand: one is encoded while the other's files are written."""
-LEAVE_S = 5.0
-"""Seconds that leaving a cluster waits for what is under way in it."""
+LEAVE_S = 2.0
+"""Seconds that leaving a cluster waits for what is under way in it. Few: a cluster without a head (`head.py`) must be
+left before Ray ends this process."""
 CHECK_S = 5.0
 """Seconds of quiet between two looks at what is in hand, and between two reports of a pause."""
 NO_TASK_EVENTS = {"RAY_task_events_report_interval_ms": "0"}

@@ -28,7 +28,15 @@ class CopySpec(Spec):
 
     release: str = Field(kw_only=False, description="version, models:/…, @alias, or id of a registered release")
     registry: RegistrySpec = Field(RegistrySpec(), description="where it is registered")
-    to: RegistrySpec = Field(RegistrySpec(), description="where it is copied to")
+    to: RegistrySpec = Field(RegistrySpec(), description="where it is copied to; without --to.uri on the same server")
+
+    @property
+    def target(self) -> RegistrySpec:
+        """Where it is copied to, settled. No environment has the log of another one."""
+        if self.to.uri is not None:
+            return self.to
+        said = {name: getattr(self.to, name) for name in self.to.model_fields_set}
+        return self.registry.model_copy(update={"log": None, **said})
 
 
 class CopyFacts(BaseModel, frozen=True):
@@ -52,8 +60,8 @@ def copy_release(spec: CopySpec, tell: Tell = lambda _line: None) -> CopyFacts:
         RegistryError: a registry cannot be asked, or what the source holds is not what was registered or promoted.
         CredentialsError: one refuses who asks.
     """
-    source, target = Registry(spec.registry), Registry(spec.to)
-    if (source.place.uri, spec.registry.name) == (target.place.uri, spec.to.name):
+    source, target = Registry(spec.registry), Registry(spec.target)
+    if (source.place.uri, source.spec.name) == (target.place.uri, target.spec.name):
         why, fix = (
             "the target is the source",
             "name another server with --to.uri, or another environment with --to.name",
@@ -68,7 +76,7 @@ def copy_release(spec: CopySpec, tell: Tell = lambda _line: None) -> CopyFacts:
     evidence = tuple(copy_evidence(source, target, release.id))
     tell(f"registering {release.id}")
     note = f"Copied from {version.uri} of {source.place.uri}."
-    asked = RegisterSpec(registry=spec.to, parent=version.tags.get(PARENT) or None, note=note)
+    asked = RegisterSpec(registry=target.spec, parent=version.tags.get(PARENT) or None, note=note)
     made = register(release, asked, target)
     if COPIED_FROM not in made.tags:
         target.models.tag_version(made, {COPIED_FROM: origin.model_dump_json()})

@@ -56,6 +56,8 @@ def _copy(source: Registry, target: Registry, run: RunFacts) -> str:
         tags = {**kept, RUN: run.id, DIGEST: digest, REGISTRY: source.place.uri}
         with target.runs.writing(run.name, tags, (run.start, run.end)) as copy:
             target.runs.log_values(copy, run.params, run.metrics)
+            for data in run.data:
+                target.runs.log_dataset(copy, *data)
             target.runs.upload(copy, files, "")
             arrived = target.runs.fetch(target.runs.run_artifacts(copy), Path(aside) / "arrived")
             if _digest(arrived) != digest:

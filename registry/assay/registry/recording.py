@@ -4,7 +4,6 @@ Knows how a run is written: all of it, or marked as failed. Does not know jobs: 
 ran one, and who has a secret leaves it out.
 """
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -69,18 +68,12 @@ def record(spec: RegistrySpec, recording: Recording, files: Callable[[OpenRun], 
     runs = Runs(Client(spec))
     tags = {KIND: recording.kind, RELEASE: recording.release, RELEASE_DIGEST: recording.digest, **recording.tags}
     source = {"mlflow.source.name": f"assay {recording.kind}", "mlflow.source.type": "JOB"}
-    run = runs.start_run(f"{recording.kind} {recording.release}", {**source, **tags})
-    try:
+    with runs.writing(f"{recording.kind} {recording.release}", {**source, **tags}) as run:
         contents = files(OpenRun(run, runs.run_artifacts(run)))
         runs.log_values(run, recording.params, recording.metrics)
         for one in recording.data:
             runs.log_dataset(run, one.name, one.digest, one.uri)
         _upload(runs, run, contents)
-    except BaseException:
-        with contextlib.suppress(AssayError):  # what stopped it is told
-            runs.end_run(run, "FAILED")
-        raise
-    runs.end_run(run)
     return run
 
 

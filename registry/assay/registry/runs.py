@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PAGE = 200
 DELETED = "deleted"
+DATA = "assay"
+"""Type of the data sets that Assay logs; who else logs some has a source of another form."""
 
 
 class RunFacts(BaseModel, frozen=True):
@@ -36,6 +38,8 @@ class RunFacts(BaseModel, frozen=True):
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
+    data: tuple[tuple[str, str, str], ...]
+    """Name, digest and uri of each data set that it read, as they were logged."""
 
 
 class Runs:
@@ -123,7 +127,7 @@ class Runs:
         """Say which data a run read; the data stay where they are."""
         from mlflow.entities import Dataset, DatasetInput
 
-        seen = Dataset(name, digest[:36], "assay", json.dumps({"uri": source}))
+        seen = Dataset(name, digest[:36], DATA, json.dumps({"uri": source}))
         with self._client.asking("log a run's data"):
             self._client.mlflow.log_inputs(run, [DatasetInput(seen)])
 
@@ -192,6 +196,11 @@ def _facts(run: "Run") -> RunFacts:
         tags=dict(run.data.tags),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
+        data=tuple(
+            (one.dataset.name, one.dataset.digest, json.loads(one.dataset.source).get("uri", ""))
+            for one in (run.inputs.dataset_inputs if run.inputs else ())
+            if one.dataset.source_type == DATA
+        ),
     )
 
 
