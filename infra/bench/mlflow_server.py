@@ -19,7 +19,7 @@ import requests
 from infra.bench.object_store import free_port
 
 ADMIN, PASSWORD = "admin", "not-a-secret-4711"  # of a server that lives as long as the tests, or a part of the bench
-START_S = 90.0
+START_S = 180.0
 AUTH = """[mlflow]
 default_permission = NO_PERMISSIONS
 database_uri = sqlite:///{folder}/auth.db
@@ -66,6 +66,8 @@ def mlflow_server(
     port = free_port()
     (folder / "auth.ini").write_text(AUTH.format(folder=folder, admin=ADMIN, cache_s=cache_s))
     told = ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", "127.0.0.1:*", "--workers", str(workers)]
+    # Its supervisor ends workers that are silent for five seconds, as those are that import MLflow on a busy machine.
+    told += ["--uvicorn-opts", "--timeout-worker-healthcheck 120"]
     kept = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", artifacts]
     command = [str(Path(sys.executable).with_name("mlflow")), "server", "--app-name", "basic-auth", "--serve-artifacts"]
     server = MlflowServer(f"http://127.0.0.1:{port}", folder / "log")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from infra.bench import encoder_efficiency, growth, guards, ratios, reaudit, request_count, resume, start_up
+from infra.bench import encoder_efficiency, growth, guards, ratios, reaudit, request_count, resume, rollback, start_up
 from infra.bench.bench import Bench, Regime, Sides
 from infra.bench.figure import Result
 
@@ -38,6 +38,7 @@ PARTS: Mapping[str, Part] = {
     "R11": Part(resume.measure),
     "R12": Part(request_count.measure),
     "R13": Part(start_up.measure),
+    "R14": Part(rollback.measure),
     "guards": Part(guards.measure),
 }
 

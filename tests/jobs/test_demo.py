@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.cluster
 ASSAY = str(Path(sys.executable).with_name("assay"))
 
 

@@ -129,7 +129,8 @@ def test_a_node_that_joins_is_used_and_one_that_dies_takes_nothing_with_it(
         cluster.add_node(2)
         joined_at = time.monotonic()
         while (worker := lines.next()) in before:
-            assert time.monotonic() - joined_at < 400, "the new node is not used"
+            # Far less than the work of the first stage, which keeps what it does not need once it is over.
+            assert time.monotonic() - joined_at < 100, "the new node is not used"
         used_after = time.monotonic() - joined_at
         fast = lines.rate(40)
         print(f"\n{slow:.2f} shards/s; a node more used after {used_after:.1f} s: {fast:.2f} shards/s; by {worker}")

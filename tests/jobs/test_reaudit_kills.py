@@ -21,12 +21,18 @@ class AuditRig(Rig):
     def __init__(self, proxy: FaultProxy, s3: S3Server, source: str, releases: tuple[Path, Path], folder: Path) -> None:
         super().__init__(proxy, s3, source, releases[0], folder)
         self.other = releases[1]
+        self.backfilled = super().settings()
+        self.server.finish(self.backfilled, self.folder / "told")
 
     def settings(self) -> dict[str, object]:
-        """A re-audit of a store of its own."""
-        backfilled = super().settings()
-        self.server.finish(backfilled, self.folder / "told")
-        return {"store": backfilled["store"], "storage": backfilled["storage"], "release": str(self.other)}
+        """A re-audit of a store of its own, a copy of the one that was backfilled."""
+        copy, storage = f"{self.bucket}/store-{uuid.uuid4().hex}", self.s3.storage
+        whole = str(self.backfilled["store"])
+        for found in storage.list(whole):
+            data = storage.read(f"{whole}/{found.name}")
+            assert data is not None
+            storage.write(f"{copy}/{found.name}", data)
+        return {"store": copy, "storage": self.backfilled["storage"], "release": str(self.other)}
 
 
 @pytest.fixture

@@ -92,6 +92,10 @@ class _Buffer(InputDataBuffer):
         self.feed = feed
         self._estimated_num_output_bundles = None  # nobody knows how many will come
 
+    def throttling_disabled(self) -> bool:
+        """It needs nothing of the cluster: Ray would keep a sixth of it aside for this stage."""
+        return True
+
     def has_next(self) -> bool:
         [stage] = self.output_dependencies
         self.feed.note_taken(stage.metrics.num_inputs_received)
