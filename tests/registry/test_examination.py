@@ -377,7 +377,9 @@ def test_another_release_in_the_place_of_the_promoted_one(spec: RegistrySpec, tm
     shutil.copytree(_source(registry, "release", other.number), _source(registry, "release", 2))
     version = registry.models.version("release", 2)
     assert version is not None
-    registry.models.correct_version(version, {tag: other.tags[tag] for tag in ("assay.digest", "assay.library")})
+    registry.models.correct_version(
+        version, {tag: other.tags[tag] for tag in ("assay.digest", "assay.release", "assay.library")}
+    )
     facts = look(spec, deep=True)
     assert set(ill(facts)) == {"version 2", "files of version 2"}
     assert "they are another release, colours-" in ill(facts)["files of version 2"].said

@@ -55,7 +55,8 @@ def test_all_of_it_is_there(registry_spec: RegistrySpec, tmp_path: Path) -> None
     assert found.metrics == {"images": 12.0, "review.precision/red_things": 0.5}
     is_here = [isinstance(place, Path) for place in places]
     assert is_here == [registry.place.is_local] * 2
-    fetched = [registry.runs.fetch(str(place), tmp_path / "fetched").read_bytes() for place in places]
+    where = [place.as_uri() if isinstance(place, Path) else place for place in places]
+    fetched = [registry.runs.fetch(one, tmp_path / "fetched").read_bytes() for one in where]
     assert fetched == [b"{}", b"<p>"]
 
 
