@@ -15,7 +15,6 @@
         FencedError                   another driver has the store
       RegistryError                 the registry cannot answer, or not rightly   exit 5
         ConflictError                 somebody else promoted or rolled back first
-      GateError                     a release that may not be promoted           exit 3
       ConservationError             rows out differ from rows in                 exit 5
       Interrupted                   asked to stop; resumable                     exit 4
 
@@ -106,12 +105,6 @@ class RegistryError(AssayError):
 
 class ConflictError(RegistryError):
     """Somebody else promoted or rolled back first; nothing of ours was done."""
-
-
-class GateError(AssayError):
-    """A release does not pass the promotion gate; nothing was changed."""
-
-    exit_code = 3
 
 
 class ConservationError(AssayError):
