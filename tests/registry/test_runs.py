@@ -109,8 +109,7 @@ def test_more_values_than_a_batch_takes(runs: Runs) -> None:
 
 
 def test_tags_and_data_of_a_run(runs: Runs, registry_spec: RegistrySpec) -> None:
-    run = runs.start_run("backfill", {"assay.kind": "backfill"})
-    runs.tag_run(run, {"assay.store": "s3://bucket/store", "assay.kind": "reaudit"})
+    run = runs.start_run("reaudit", {"assay.kind": "reaudit", "assay.store": "s3://bucket/store"})
     runs.log_dataset(run, "golden", "ab" * 32, "s3://bucket/golden")
     runs.log_dataset(run, "golden", "ab" * 32, "s3://bucket/golden")
     runs.end_run(run)
@@ -130,7 +129,6 @@ def test_a_run_that_is_not_there(open_spec: RegistrySpec, tmp_path: Path) -> Non
     for ask in (
         lambda: runs.run_artifacts(nobody),
         lambda: runs.end_run(nobody),
-        lambda: runs.tag_run(nobody, {"a": "b"}),
         lambda: runs.log_values(nobody, {"a": 1}, {}),
         lambda: runs.log_dataset(nobody, "a", "b", "c"),
         lambda: runs.upload(nobody, tmp_path / "facts.json", "x"),

@@ -131,12 +131,6 @@ class Runs:
         with self._client.asking("log a run's data"):
             self._client.mlflow.log_inputs(run, [DatasetInput(seen)])
 
-    def tag_run(self, run: str, tags: Mapping[str, str]) -> None:
-        """Set tags of a run."""
-        with self._client.asking("tag a run"):
-            for key, value in tags.items():
-                self._client.mlflow.set_tag(run, key, value)
-
     def upload(self, run: str, path: Path, folder: str) -> str:
         """Store a file, or all of a folder, with a run; where it lies, as MLflow names it."""
         with self._client.asking(f"store {folder or path.name}"):
