@@ -6,9 +6,10 @@ loads torch.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +71,24 @@ class _Seen:
 class Moderator:
     """Observes and judges under one release and one of its policies."""
 
-    def __init__(self, release: Release, policy: str | None = None, device: str = "auto") -> None:
+    def __init__(
+        self, release: Release, policy: str | None = None, device: str = "auto", encoder: "Encoder | None" = None
+    ) -> None:
+        """`encoder` is the release's own, where a process has it loaded already."""
         self.release = release
         self.policy = release.policy(policy)
         self.points = release.operating_points().of(self.policy.name)
         self.scorer = release.scorer()
         self.device = device
+        self._lent = encoder
         self._narrow: dict[tuple[str, ...], Scorer] = {}
+
+    def under(self, policy: str) -> Self:
+        """The same under another of the release's policies; what is loaded by now is shared."""
+        other = copy(self)
+        other.policy = self.release.policy(policy)
+        other.points = self.release.operating_points().of(policy)
+        return other
 
     @property
     def preprocess(self) -> "Preprocess":
@@ -91,7 +103,7 @@ class Moderator:
     @cached_property
     def encoder(self) -> "Encoder":
         """The release's encoder, loaded when first asked for."""
-        return self.release.encoder(self.device)
+        return self._lent or self.release.encoder(self.device)
 
     def warm_up(self) -> None:
         """Load the encoder and encode one picture: what comes first is slow, and better done while nobody waits."""

@@ -22,7 +22,7 @@ from assay.registry.promotion_log import PromotionLog
 from assay.registry.registry import Registry
 
 SCHEME = "models:/"
-_REF = re.compile(r"models:/(?P<name>[a-z][a-z0-9_-]*)-release(?:@(?P<alias>[a-z]+)|/(?P<version>\d+))")
+REF = re.compile(r"models:/(?P<name>[a-z][a-z0-9_-]*)-release(?:@(?P<alias>[a-z]+)|/(?P<version>\d+))")
 Tell = Callable[[str], None]
 
 
@@ -62,7 +62,7 @@ def resolve(ref: str | None, spec: RegistrySpec, tell: Tell = lambda _line: None
     """
     if ref is None or not is_registered(ref):
         return Resolved(resolve_release(ref))
-    match = _REF.fullmatch(ref)
+    match = REF.fullmatch(ref)
     if match is None:
         raise ReleaseError(
             f"no release can be called {ref!r}",
@@ -77,7 +77,7 @@ def resolve(ref: str | None, spec: RegistrySpec, tell: Tell = lambda _line: None
 
 
 def _resolve_alias(registry: Registry, ref: str, alias: str, tell: Tell) -> Resolved:
-    entry = _log(registry, tell).last()
+    entry = find_log(registry, tell).last()
     side = next((side for name, side in entry.aliases.items() if name == alias), None) if entry else None
     if entry is None or side is None:
         known = ", ".join(entry.aliases) if entry else "nothing was ever promoted"
@@ -125,8 +125,12 @@ def _resolve_version(registry: Registry, ref: str, number: int, tell: Tell) -> R
     return Resolved(release, _origin(registry, ref, side, None, None))
 
 
-def _log(registry: Registry, tell: Tell) -> PromotionLog:
-    """The promotion log; where it lies is remembered for when the registry does not answer."""
+def find_log(registry: Registry, tell: Tell) -> PromotionLog:
+    """The promotion log; where it lies is remembered for when the registry does not answer.
+
+    Raises:
+        RegistryError: the registry does not answer, and this machine never knew.
+    """
     known = Known.of(registry.place, registry.spec.name)
     try:
         log = registry.log
