@@ -135,6 +135,10 @@ for _name, (_function, _help) in _LIBRARY.items():
     library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
 app.command(library)
 
+key = App(name="key", help="API keys of the online service.")
+key.command("assay.serving.key_commands:new", name="new", help="Make an API key, and its entry for the keyring.")
+app.command(key)
+
 
 @app.meta.default
 def _with_config(
