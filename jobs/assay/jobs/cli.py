@@ -135,6 +135,11 @@ for _name, (_function, _help) in _LIBRARY.items():
     library.command(f"assay.jobs.library_commands:{_function}", name=_name, help=_help)
 app.command(library)
 
+app.command(
+    "assay.serving.serve_commands:serve",
+    name="serve",
+    help="Serve a release over HTTP: the champion, followed without a restart.",
+)
 key = App(name="key", help="API keys of the online service.")
 key.command("assay.serving.key_commands:new", name="new", help="Make an API key, and its entry for the keyring.")
 app.command(key)

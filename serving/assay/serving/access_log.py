@@ -18,7 +18,7 @@ def access_logger() -> logging.Logger:
     """The logger of this process; set up once."""
     logger = logging.getLogger("assay.access")
     if not logger.handlers:
-        handler = logging.StreamHandler(sys.stdout)
+        handler = logging.StreamHandler(sys.__stdout__)  # Serve has taken sys.stdout, and would put words before JSON
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)

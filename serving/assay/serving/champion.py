@@ -4,8 +4,9 @@ Knows how a pinned release becomes something that judges, and what it can take o
 when releases change (`watcher.py`), nor batches (`judging.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 from assay.platform.budget import Budget
@@ -19,6 +20,20 @@ from assay.serving.orders import Pin
 from assay.serving.problem import Code, Problem
 
 EncoderKey = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """What is told of a label that is scored."""
+
+    label: str
+    category: str
+    description: str
+    parent: str | None
+    evidence: bool
+    """Whether evidence of it is shown."""
+    calibrated: bool
+    """Whether its score is a probability."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,7 @@ class Champion:
     release: Release
     guard: Guard
     moderators: Mapping[str, Moderator]
+    labels: tuple[LabelFacts, ...]
 
     @classmethod
     def load(cls, pin: Pin, machine: Machine, before: "Champion | None" = None) -> Self:
@@ -55,12 +71,17 @@ class Champion:
         guard = before.guard if before and same_decode else new_guard(release, machine)
         names = release.manifest.policies
         moderators = {name: first if name == first.policy.name else first.under(name) for name in names}
-        return cls(pin, release, guard, moderators)
+        return cls(pin, release, guard, moderators, label_facts(release, first.labels))
 
     @property
     def encoder_key(self) -> EncoderKey:
         """What must be the same for embeddings to be the same."""
         return encoder_key(self.release)
+
+    @cached_property
+    def silent(self) -> frozenset[str]:
+        """Labels of which no evidence is shown."""
+        return frozenset(one.label for one in self.labels if not one.evidence)
 
     def moderator(self, policy: str | None) -> Moderator:
         """Who judges under a policy, or the release's default.
@@ -74,6 +95,23 @@ class Champion:
             what = f"release {self.release.id} has no policy {name!r}"
             raise Problem(Code.UNKNOWN_POLICY, what, where="policy", why=f"it has {known}", fix="name one of these")
         return self.moderators[name]
+
+
+def label_facts(release: Release, scored: Sequence[str]) -> tuple[LabelFacts, ...]:
+    """What is told of each label that is scored, in their order."""
+    library, calibrated = release.library(), release.calibration().labels
+    shelves = {name: shelf for shelf, category in library.categories.items() for name in category.labels}
+    return tuple(
+        LabelFacts(
+            label=name,
+            category=shelves[name],
+            description=library.labels[name].description,
+            parent=library.labels[name].parent,
+            evidence=not library.labels[name].no_evidence,
+            calibrated=name in calibrated,
+        )
+        for name in scored
+    )
 
 
 def fetch_pinned(pin: Pin, registry: RegistrySpec) -> Release:

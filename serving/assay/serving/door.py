@@ -131,7 +131,8 @@ class Door:
         if visit.path in UNCOUNTED:
             return
         metrics, facts = self._gate.metrics, visit.scope[FACTS]
-        route, seconds = str(facts.get("route", "none")), time.monotonic() - visit.began
+        route = str(getattr(visit.scope.get("route"), "path", "none"))
+        seconds = time.monotonic() - visit.began
         metrics.requests.labels(route, str(visit.status)).inc()
         metrics.seconds.labels(route).observe(seconds)
         if "code" in facts:

@@ -7,9 +7,9 @@ fetched. The body is here already, whole and within its limit (`door.py`); nothi
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.datastructures import UploadFile
@@ -18,6 +18,8 @@ from starlette.requests import Request
 
 from assay.serving.problem import Code, Problem
 from assay.serving.schemas import AnalyzeRequest, ImageInput, Name
+
+M = TypeVar("M", bound=BaseModel)
 
 RAW = ("image/", "application/octet-stream")
 AWAY_BYTES = 262_144
@@ -96,7 +98,7 @@ def _posted(one: ImageInput, where: str) -> Posted:
 
 def posted_url(url: str, where: str, id: str | None = None) -> Posted:
     """An address, or the bytes that a `data:` one holds."""
-    if not url[:5].lower() == "data:":
+    if url[:5].lower() != "data:":
         return Posted(url=url, id=id)
     head, comma, data = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
@@ -157,7 +159,7 @@ def _options(fields: dict[str, Any]) -> Options:
         raise of_validation(error) from error
 
 
-def parse[M: BaseModel](model: type[M], body: bytes) -> M:
+def parse(model: type[M], body: bytes) -> M:
     """A JSON document.
 
     Raises:
@@ -170,10 +172,14 @@ def parse[M: BaseModel](model: type[M], body: bytes) -> M:
 
 
 def of_validation(error: ValidationError) -> Problem:
-    """What is wrong with a document, without quoting it: it may hold a picture."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)
+    """What is wrong with a document."""
+    return of_errors(error.errors(include_input=False, include_url=False, include_context=False))
+
+
+def of_errors(found: Sequence[Mapping[str, Any]]) -> Problem:
+    """What pydantic found wrong, without quoting the document: it may hold a picture."""
     told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found]
     more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
     where = ".".join(map(str, found[0]["loc"]))
-    fix = "see /openapi.json for what is understood"
-    return Problem(Code.INVALID, "the request cannot be understood", where=where, why="; ".join(told[:_TOLD]) + more, fix=fix)
+    why = "; ".join(told[:_TOLD]) + more
+    return Problem(Code.INVALID, "the request cannot be understood", where=where, why=why, fix="see /openapi.json")

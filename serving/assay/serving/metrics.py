@@ -58,7 +58,7 @@ class Metrics:
         self.release.labels(release, version).set(1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Merged(Collector):
     replicas: Mapping[str, Iterable[Metric]]
 

@@ -8,12 +8,14 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from assay.platform.budget import Budget
+from assay.platform.errors import SpecError
 from assay.platform.spec import Spec
 from assay.platform.storage import StorageSpec
 from assay.registry.place import RegistrySpec
 from assay.serving.keys import Key
 from assay.serving.limits import ONLINE_BUDGET, BatchSpec, LimitSpec
 from assay.serving.proof import GoldenImage
+from assay.serving.remote_images import RemoteSpec
 
 
 class ReplicaSpec(Spec):
@@ -50,12 +52,17 @@ class ServeArgs(Spec):
     limits: LimitSpec = Field(LimitSpec(), description="what a request may bring and take")
     budget: Budget = Field(ONLINE_BUDGET, description="what one image may cost")
     golden: tuple[GoldenImage, ...] = Field((), description="stored images whose verdicts must be right before a swap")
+    remote: RemoteSpec = Field(RemoteSpec(), description="addresses that images are fetched from; none")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of keyring and golden images")
     shadow: bool = Field(True, description="let the challenger judge the same embeddings, and tell its differences")
     poll_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks at the promotion log")
 
-    @model_validator(mode="after")
-    def _somebody_may_ask(self) -> Self:
+    def refuse_locked(self) -> None:
+        """Refuse a service that nobody may ask.
+
+        Raises:
+            SpecError: there are no keys.
+        """
         if self.keyring is None and not self.keys:
-            raise ValueError("without keyring or keys nobody may ask; `assay key new` makes one")
-        return self
+            why = "neither keyring nor keys are set"
+            raise SpecError("nobody may ask this service", why=why, fix="`assay key new` makes a key and its entry")

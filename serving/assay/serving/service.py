@@ -126,16 +126,14 @@ class Service:
         if orders.keyring is not None:
             ring = Keyring.parse(orders.keyring, "keyring")
             self.keyring = Keyring(keys=(*self.args.keys, *ring.keys))
-        self.rates.share = 1 / max(1, orders.replicas)
+        self.rates.divide(1 / max(1, orders.replicas), time.monotonic())
         self.standing.troubles = orders.troubles
         self.standing.challenger = orders.challenger
         self.gate.metrics.degraded.set(bool(self.standing.degraded))
 
     def crown(self, champion: Champion) -> None:
         """From here on requests are bound to this release; those under way keep theirs."""
-        self.standing = Standing(
-            champion, now_utc(), self.standing.challenger, troubles=self.standing.troubles
-        )
+        self.standing = Standing(champion, now_utc(), self.standing.challenger, troubles=self.standing.troubles)
         self.gate.metrics.serving(champion.release.id, str(champion.pin.version or ""))
 
     async def close(self) -> None:

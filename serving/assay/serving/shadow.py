@@ -18,6 +18,8 @@ class Challenger:
 
     pin: Pin
     moderators: dict[str, Moderator]
+    beside: str
+    """Which release beside which encoder this is: made anew when either changes."""
 
     def shadow(self, seen: Seen, metrics: Metrics) -> Iterator[dict[str, object]]:
         """Judge what the champion has judged; gives a line for each image it decides otherwise."""
