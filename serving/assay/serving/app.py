@@ -101,7 +101,7 @@ def run_here(args: ServeArgs, host: str, port: int, cluster: Mapping[str, Any]) 
 
 
 def _end() -> None:
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]  # Ray leaves it so
     ray.shutdown()
 
 
