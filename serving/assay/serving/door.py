@@ -90,7 +90,8 @@ class Door:
     async def _serve(self, visit: "Visit") -> None:
         limits = self._gate.spec.limits
         if visit.path in UNCOUNTED:
-            await self._app(visit.scope, visit.receive, visit.send)
+            visit.bring(b"")
+            await self._app(visit.scope, visit.receive_nothing, visit.send)
             return
         try:
             body = await self._body(visit)
@@ -213,6 +214,12 @@ class Visit:
             return await self._receive()
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+    async def receive_nothing(self) -> Message:
+        """No body, whatever comes: Serve would hold it all. Not even that the client left: there is no time to."""
+        if self._body is None:
+            await asyncio.Event().wait()
+        return await self.receive()
 
     async def send(self, message: Message) -> None:
         """Pass an answer on, with its request id; a plain refusal of Serve's becomes a problem."""

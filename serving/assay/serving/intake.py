@@ -136,6 +136,7 @@ async def _read_form(request: Request, most: int) -> Asked:
             posted.append(Posted(data=await value.read(), id=(value.filename or name)[:512]))
         else:
             fields[name] = value
+    await form.close()
     if not posted:
         raise Problem(Code.INVALID, "the form has no file", fix="send each image as a file: -F image=@photo.jpg")
     return Asked(posted, _options({**request.query_params, **fields}))

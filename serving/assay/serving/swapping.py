@@ -5,6 +5,7 @@ that takes time runs in a thread of its own; what fails leaves the champion of b
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,6 +19,8 @@ from assay.serving.proof import GoldenImage, prove
 from assay.serving.service import Service
 from assay.serving.shadow import Challenger
 
+AGAIN_S = 30.0
+"""When a release that failed is tried again: a store or a registry may have been away."""
 Golden = Sequence[tuple[GoldenImage, bytes]]
 
 
@@ -40,6 +43,7 @@ class Swapper:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._loading: asyncio.Task[None] | None = None
         self._waits = False
+        self._failed_at = 0.0
         self.challenger: Challenger | None = None
         self._unfit = ""
         """Digest of a challenger that cannot be shadowed here."""
@@ -62,7 +66,7 @@ class Swapper:
         standing.failed = {digest: why for digest, why in standing.failed.items() if digest == pin.digest}
         if pin.digest == standing.champion.pin.digest:
             self._waits = False
-        elif pin.digest not in standing.failed:
+        elif pin.digest not in standing.failed or time.monotonic() - self._failed_at > AGAIN_S:
             await self._swap(orders)
         await self._shadow(orders.challenger)
 
@@ -90,7 +94,7 @@ class Swapper:
     def _fail(self, pin: Pin, error: BaseException) -> None:
         why = f"{error.what}: {error.why}" if isinstance(error, AssayError) else f"{type(error).__name__}: {error}"
         self._service.standing.failed[pin.digest] = why[:500]
-        self._waits = False
+        self._waits, self._failed_at = False, time.monotonic()
         self._service.gate.metrics.swaps.labels("failed").inc()
         self._service.gate.metrics.degraded.set(1)
         write_line(access_logger(), "swap failed", {"release": pin.release, "version": pin.version, "why": why})

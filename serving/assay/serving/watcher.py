@@ -26,6 +26,8 @@ from assay.serving.serve_args import ServeArgs
 
 GONE_S = 8.0
 """A replica that did not report for so long is taken for gone."""
+AGAIN_S = 30.0
+"""When a release that could not be had is asked for again: each time, all of it may be fetched."""
 TURN_S = 600.0
 """The longest one replica may take to load another encoder before the next may try."""
 
@@ -55,6 +57,8 @@ class Watcher:
     _replicas: dict[str, _Replica] = field(default_factory=dict)
     _turn: _Turn | None = None
     _follower: Follower | None = None
+    _refused: dict[str, tuple[float, AssayError]] = field(default_factory=dict)
+    """Releases that could not be had, by digest: when, and why."""
 
     @classmethod
     def start(cls, args: ServeArgs) -> Self:
@@ -102,8 +106,18 @@ class Watcher:
             return None
         if known is not None and known.digest == side.digest:
             return known.model_copy(update={"version": side.version, "entry": entry.number})
-        # Fetched and proven whole here before any replica hears of it.
-        return pin_side(self._follower.environment, side, self.args.registry, alias, entry.number)
+        return self._fetched(self._follower.environment, side, alias, entry.number)
+
+    def _fetched(self, environment: str, side: Side, alias: str, number: int) -> Pin:
+        """A release that is here and whole, before any replica hears of it."""
+        at, error = self._refused.get(side.digest, (0.0, None))
+        if error is not None and time.monotonic() - at < AGAIN_S:
+            raise error
+        try:
+            return pin_side(environment, side, self.args.registry, alias, number)
+        except AssayError as refused:
+            self._refused = {side.digest: (time.monotonic(), refused)}
+            raise
 
     def _look_for_keys(self) -> None:
         if self.args.keyring is not None:
