@@ -113,7 +113,7 @@ class RemoteImages:
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes | Fault:
         """The body, as long as it is one image's; its length is counted, whatever was said of it."""
-        fault = _refusal(response)
+        fault = _refusal(response, self._spec.max_bytes)
         data = bytearray()
         if fault is None:
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
@@ -207,7 +207,7 @@ def _check(addresses: list[str], origin: OriginSpec) -> None:
         raise refused(f"nothing is fetched from {origin.origin}", "its address is not of the public internet")
 
 
-def _refusal(response: aiohttp.ClientResponse) -> Fault | None:
+def _refusal(response: aiohttp.ClientResponse, max_bytes: int) -> Fault | None:
     status = response.status
     if 300 <= status < 400:
         return Fault(FaultKind.UNREACHABLE, f"status {status}; redirects are not followed")
@@ -215,6 +215,8 @@ def _refusal(response: aiohttp.ClientResponse) -> Fault | None:
         return Fault(_KINDS.get(status, FaultKind.UNREACHABLE), f"status {status}")
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return Fault(FaultKind.UNREACHABLE, "it comes compressed, which was not asked for")
+    if response.content_length is not None and response.content_length > max_bytes:
+        return Fault(FaultKind.TOO_LARGE, f"{response.content_length} bytes, budget {max_bytes}")
     return None
 
 
