@@ -174,18 +174,10 @@ class _CheckedResolver(AbstractResolver):
         """Addresses, none of which is asked for by name again."""
         addresses = await self._lookup(host, port)
         _check(addresses, self._origin)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=_family(address),
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in addresses
-            if family in {socket.AF_UNSPEC, _family(address)}
-        ]
+        found = [one for one in addresses if family in {socket.AF_UNSPEC, _family(one)}]
+        if not found:
+            raise OSError("no address")
+        return [_result(host, one, port) for one in found]
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -195,6 +187,11 @@ async def _system_lookup(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _result(host: str, address: str, port: int) -> ResolveResult:
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return ResolveResult(hostname=host, host=address, port=port, family=_family(address), proto=0, flags=flags)
 
 
 def _family(address: str) -> socket.AddressFamily:
