@@ -5,7 +5,7 @@ import socket
 import ssl
 from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,19 +53,25 @@ async def image_server(handler: Handler, tls: ssl.SSLContext | None = None) -> A
 @asynccontextmanager
 async def raw_server(answer: bytes, hold_s: float = 0.0) -> AsyncIterator[ImageServer]:
     """One that says these very bytes to whoever connects, and hangs up after a while."""
-    known = ImageServer()
+    known, ended, talks = ImageServer(), asyncio.Event(), list[asyncio.Task[Any] | None]()
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.append(asyncio.current_task())
         await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
-        await writer.drain()
-        await asyncio.sleep(hold_s)
+        with suppress(TimeoutError, ConnectionError):
+            await writer.drain()
+            await asyncio.wait_for(ended.wait(), hold_s)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(say, "127.0.0.1", 0)
     known.port = server.sockets[0].getsockname()[1]
     async with server:
         yield known
+        ended.set()
+        await asyncio.gather(*(talk for talk in talks if talk))
 
 
 @dataclass

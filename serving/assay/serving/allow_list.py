@@ -74,7 +74,7 @@ class OriginSpec(Spec):
     def _is_an_origin(cls, value: str) -> str:
         found = _split(value)
         if found is None or found[1]:
-            raise ValueError("write an origin alone, as https://cdn.example.com: no pattern, no path")
+            raise ValueError("write an origin alone, as https://cdn.example.com: lower case, no pattern, no path")
         return str(found[0])
 
     @model_validator(mode="after")
