@@ -103,6 +103,14 @@ def test_a_refusal_says_no_more_than_the_origin(url: str) -> None:
     assert "CANARY" not in str(refused.value)
 
 
+def test_a_letter_that_is_lowered_to_another_is_refused() -> None:
+    kiosk = AllowList((OriginSpec(origin="https://kiosk.example"),), ())
+    assert isinstance(kiosk.find("https://KIOSK.example/"), Remote)
+    for name in ("\u212aiosk", "kio\u017fk", "k\u0130osk", "k\u0131osk"):
+        with pytest.raises(Problem):
+            kiosk.find(f"https://{name}.example/")
+
+
 def test_a_refusal_says_which_origin_is_not_on_the_list() -> None:
     with pytest.raises(Problem, match=r"nothing is fetched from https://cdn\.example\.com:444\n"):
         LIST.find("https://cdn.example.com:444/a.jpg?secret")

@@ -61,8 +61,9 @@ def test_a_key_is_found_by_its_secret() -> None:
 def test_two_keys_of_one_tenant_are_valid_at_once() -> None:
     found = ring(f"{PLAIN}, not_after: {SOON}", PLAIN)
     assert {found.key(f"secret-{n}", NOW).tenant for n in range(2)} == {"acme"}
-    later = NOW + timedelta(days=1)
+    later = datetime.fromisoformat(SOON)
     assert problem(lambda: found.key("secret-0", later)).code is Code.UNAUTHENTICATED
+    assert found.key("secret-0", later - timedelta(seconds=1)).id == "key-0"
     assert found.key("secret-1", later).id == "key-1"
 
 

@@ -348,6 +348,32 @@ def test_no_name_leads_to_a_private_address(answer: list[str], seen: Watch) -> N
     beside_metadata(ask)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"])
+def test_an_address_is_looked_at_like_a_name(host: str, seen: Watch) -> None:
+    """Also of a spec that was derived, which nothing checks."""
+
+    async def ask(server: ImageServer) -> None:
+        meant = OriginSpec(origin=f"http://{host}:{server.port}", private=True)
+        spec = RemoteSpec().model_copy(update={"origins": (meant.model_copy(update={"private": False}),)})
+        await refusal(RemoteImages(spec), f"{meant.origin}/a.jpg")
+        assert seen.opened == []
+
+    beside_metadata(ask)
+
+
+def test_refusals_take_no_connection(seen: Watch) -> None:
+    async def ask(_server: ImageServer) -> None:
+        images = listed(Names({ALLOWED: [["127.0.0.1"], ["::1"], ["10.0.0.1"], [PUBLIC]]}), connections=1)
+        for _ in range(3):
+            with pytest.raises(Problem):
+                await images.fetch(f"https://{ALLOWED}/a.jpg")
+        assert isinstance(await images.fetch(f"https://{ALLOWED}/a.jpg"), Fault)
+        await images.close()
+        assert seen.opened == [PUBLIC]
+
+    beside_metadata(ask)
+
+
 def test_a_name_is_resolved_once_and_that_address_is_connected_to(seen: Watch) -> None:
     """Rebinding: the first answer is public, for the check, and the second one is not."""
 

@@ -101,7 +101,7 @@ class RemoteImages:
     async def _get(self, remote: Remote) -> bytes | Fault:
         """The answer of an origin. No text of aiohttp's errors is kept: they quote the URL."""
         place = remote.origin.place
-        if place.is_address:  # aiohttp asks no resolver for it
+        if place.is_address:  # aiohttp asks no resolver for it, and a spec may be derived without being checked
             _check([place.host], remote.origin)
         url = URL(remote.url, encoded=True)
         assert (url.scheme, url.host, url.port) == (place.scheme, place.host, place.port)
@@ -121,10 +121,7 @@ class RemoteImages:
                 if len(data) > self._spec.max_bytes:
                     fault = Fault(FaultKind.TOO_LARGE, f"more than {self._spec.max_bytes} bytes")
                     break
-        if fault is None:
-            return bytes(data)
-        response.close()  # whatever else comes
-        return fault
+        return bytes(data) if fault is None else fault
 
     def _session(self, origin: OriginSpec) -> aiohttp.ClientSession:
         """The session of one origin: no connection is shared with another, for which another check holds."""
