@@ -193,6 +193,16 @@ def test_a_ring_that_does_not_hold_together_is_refused(text: str, line: int, sai
     assert told.fix
 
 
+def test_keys_beside_a_ring_are_held_against_it() -> None:
+    """A key that the ring revokes must not live on beside it."""
+    (beside,) = ring(PLAIN).keys
+    revoked = f"keys:\n- {{id: key-1, sha256: {beside.sha256}, tenant: acme, scopes: [analyze], revoked: true}}"
+    with pytest.raises(SpecError, match="the hash of key-1 is that of key-0 of the service's settings, too"):
+        Keyring.parse(revoked, "keys.yaml", (beside,))
+    joined = Keyring.parse(f"keys:\n- {{{GOOD}}}", "keys.yaml", (beside,))
+    assert [joined.key(one, NOW).id for one in ("secret-0", "a")] == ["key-0", "a"]
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     told = refusal(f"keys:\n- {{{GOOD}, rate: 0}}\n- {{id: b}}\n- {{{GOOD}, hush: 1}}")
     assert [line.split(":")[0].strip() for line in told.why.splitlines()] == ["line 2", *["line 3"] * 3, "line 4"]

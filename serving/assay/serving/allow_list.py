@@ -139,8 +139,8 @@ def bucket_place(uri: str) -> Location:
 
 
 def refused(what: str, why: str) -> Problem:
-    """A refusal of a URL."""
-    return Problem(Code.URL_REFUSED, what, where="image_url", why=why, fix="send the image itself, as bytes or base64")
+    """A refusal of a URL; where in the request it stood is for the caller to say."""
+    return Problem(Code.URL_REFUSED, what, why=why, fix="send the image itself, as bytes or base64")
 
 
 def _is_below(place: Location, prefix: Location) -> bool:
