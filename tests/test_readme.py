@@ -26,6 +26,7 @@ TOLD = (
     "release promote",
     "release copy",
     "registry doctor",
+    "key new",
 )
 OTHERS = {"--json", "--against", "--out", "--wheel", "--older-than", "--deep"}
 """Flags of yet other commands, or of all."""

@@ -74,7 +74,7 @@ class OriginSpec(Spec):
     def _is_an_origin(cls, value: str) -> str:
         found = _split(value)
         if found is None or found[1]:
-            raise ValueError("write an origin alone, as https://cdn.example.com: no pattern, no path")
+            raise ValueError("write an origin alone, as https://cdn.example.com: lower case, no pattern, no path")
         return str(found[0])
 
     @model_validator(mode="after")
@@ -139,8 +139,8 @@ def bucket_place(uri: str) -> Location:
 
 
 def refused(what: str, why: str) -> Problem:
-    """A refusal of a URL."""
-    return Problem(Code.URL_REFUSED, what, where="image_url", why=why, fix="send the image itself, as bytes or base64")
+    """A refusal of a URL; where in the request it stood is for the caller to say."""
+    return Problem(Code.URL_REFUSED, what, why=why, fix="send the image itself, as bytes or base64")
 
 
 def _is_below(place: Location, prefix: Location) -> bool:

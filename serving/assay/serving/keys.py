@@ -147,21 +147,21 @@ class Keyring(Spec):
     keys: tuple[Key, ...]
 
     @classmethod
-    def parse(cls, text: str, where: str) -> "Keyring":
-        """The keyring a YAML text holds; `where` it came from is said in errors.
+    def parse(cls, text: str, where: str, beside: tuple[Key, ...] = ()) -> "Keyring":
+        """The keyring a YAML text holds, and the keys `beside` it; `where` it came from is said in errors.
 
         Raises:
-            SpecError: it holds a secret, is not YAML, or does not hold together.
+            SpecError: it holds a secret, is not YAML, or does not hold together, be it with those beside.
         """
         _refuse_secrets(text, where)
         document = _document(text, where)
         ring, flaws = _ring(document)
         if ring is not None:
-            flaws = _twice(ring, document)
+            flaws = _twice(ring, beside, document)
         if ring is None or flaws or document.problems:
             told = [Flaw(one.line, _hushed(one.text)) for one in document.problems]
             raise _refusal([*told, *flaws], where)
-        return ring
+        return cls(keys=(*beside, *ring.keys))
 
     def key(self, presented: str | None, now: datetime) -> Key:
         """The key that was presented. It takes the same work, and gets the same refusal, whatever is wrong with it.
@@ -255,13 +255,14 @@ def _hushed(text: str) -> str:
     return _LONG.sub("…", text)
 
 
-def _twice(ring: Keyring, document: Document) -> list[Flaw]:
-    flaws, seen = [], dict[str, str]()
+def _twice(ring: Keyring, beside: tuple[Key, ...], document: Document) -> list[Flaw]:
+    flaws = list[Flaw]()
+    seen = {one: f"{key.id} of the service's settings" for key in beside for one in (key.id, key.sha256)}
     for position, key in enumerate(ring.keys):
         for name, value, text in (("id", key.id, f"the id {key.id}"), ("sha256", key.sha256, f"the hash of {key.id}")):
             if value in seen:
                 flaws.append(Flaw(document.line(("keys", position, name)), f"{text} is that of {seen[value]}, too"))
-        seen |= {key.id: f"key {position + 1}", key.sha256: f"key {position + 1}"}
+            seen[value] = f"key {position + 1}"
     return flaws
 
 

@@ -101,7 +101,7 @@ class RemoteImages:
     async def _get(self, remote: Remote) -> bytes | Fault:
         """The answer of an origin. No text of aiohttp's errors is kept: they quote the URL."""
         place = remote.origin.place
-        if place.is_address:  # aiohttp asks no resolver for it
+        if place.is_address:  # aiohttp asks no resolver for it, and a spec may be derived without being checked
             _check([place.host], remote.origin)
         url = URL(remote.url, encoded=True)
         assert (url.scheme, url.host, url.port) == (place.scheme, place.host, place.port)
@@ -113,7 +113,7 @@ class RemoteImages:
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes | Fault:
         """The body, as long as it is one image's; its length is counted, whatever was said of it."""
-        fault = _refusal(response)
+        fault = _refusal(response, self._spec.max_bytes)
         data = bytearray()
         if fault is None:
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
@@ -121,10 +121,7 @@ class RemoteImages:
                 if len(data) > self._spec.max_bytes:
                     fault = Fault(FaultKind.TOO_LARGE, f"more than {self._spec.max_bytes} bytes")
                     break
-        if fault is None:
-            return bytes(data)
-        response.close()  # whatever else comes
-        return fault
+        return bytes(data) if fault is None else fault
 
     def _session(self, origin: OriginSpec) -> aiohttp.ClientSession:
         """The session of one origin: no connection is shared with another, for which another check holds."""
@@ -174,18 +171,10 @@ class _CheckedResolver(AbstractResolver):
         """Addresses, none of which is asked for by name again."""
         addresses = await self._lookup(host, port)
         _check(addresses, self._origin)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=_family(address),
-                proto=0,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in addresses
-            if family in {socket.AF_UNSPEC, _family(address)}
-        ]
+        found = [one for one in addresses if family in {socket.AF_UNSPEC, _family(one)}]
+        if not found:
+            raise OSError("no address")
+        return [_result(host, one, port) for one in found]
 
     async def close(self) -> None:
         """Nothing is held."""
@@ -195,6 +184,11 @@ async def _system_lookup(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _result(host: str, address: str, port: int) -> ResolveResult:
+    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+    return ResolveResult(hostname=host, host=address, port=port, family=_family(address), proto=0, flags=flags)
 
 
 def _family(address: str) -> socket.AddressFamily:
@@ -207,7 +201,7 @@ def _check(addresses: list[str], origin: OriginSpec) -> None:
         raise refused(f"nothing is fetched from {origin.origin}", "its address is not of the public internet")
 
 
-def _refusal(response: aiohttp.ClientResponse) -> Fault | None:
+def _refusal(response: aiohttp.ClientResponse, max_bytes: int) -> Fault | None:
     status = response.status
     if 300 <= status < 400:
         return Fault(FaultKind.UNREACHABLE, f"status {status}; redirects are not followed")
@@ -215,6 +209,8 @@ def _refusal(response: aiohttp.ClientResponse) -> Fault | None:
         return Fault(_KINDS.get(status, FaultKind.UNREACHABLE), f"status {status}")
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return Fault(FaultKind.UNREACHABLE, "it comes compressed, which was not asked for")
+    if response.content_length is not None and response.content_length > max_bytes:
+        return Fault(FaultKind.TOO_LARGE, f"{response.content_length} bytes, budget {max_bytes}")
     return None
 
 
