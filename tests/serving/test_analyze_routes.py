@@ -85,7 +85,7 @@ def test_a_policy_may_be_chosen(double: Double, picture: Paint) -> None:
     assert "plain" in problem(unknown, Code.UNKNOWN_POLICY)["detail"]
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[Callable[[Paint], bytes], str]] = {
     "cut": (lambda paint: paint("red")[:60], "TRUNCATED"),
     "text": (lambda _paint: b"hello, world", "UNSUPPORTED_FORMAT"),
     "zip": (lambda _paint: b"PK\x03\x04" + bytes(40), "UNSUPPORTED_FORMAT"),

@@ -13,11 +13,14 @@ from assay.serving.keys import Scope
 from assay.serving.moderations import ModerationRequest, ModerationResponse, images_of, policy_of, result_of
 from assay.serving.problem import Code, Problem
 from assay.serving.refusals import JUDGING, declared
-from assay.serving.schemas import AnalyzeRequest, AnalyzeResponse
+from assay.serving.schemas import POLICY_NAME, AnalyzeRequest, AnalyzeResponse
 from assay.serving.service import Bound, Service
 
 _FILE = {"type": "string", "format": "binary"}
-_OPTIONS = {"policy": {"type": "string"}, "evidence": {"type": "boolean"}, "embeddings": {"type": "boolean"}}
+_OPTIONS = {
+    "policy": {"type": "string", "pattern": POLICY_NAME, "maxLength": 64},
+    **{name: {"type": "boolean"} for name in ("evidence", "embeddings")},
+}
 _BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

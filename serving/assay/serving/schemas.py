@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")]
+POLICY_NAME = "^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(min_length=1, max_length=64, pattern=POLICY_NAME)]
 
 
 class ImageInput(BaseModel):

@@ -5,7 +5,7 @@ Knows the fields. Does not know what is done with them.
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from assay.platform.budget import Budget
 from assay.platform.errors import SpecError
@@ -39,6 +39,8 @@ class ReplicaSpec(Spec):
 
 class ServeArgs(Spec):
     """One online service. What it serves is an alias, mostly: a promotion is followed without a restart."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # a secret pasted among the keys is not printed
 
     release: str = Field("starter", description="models:/NAME-release@champion, a version of it, or a directory")
     registry: RegistrySpec = Field(RegistrySpec(), description="where releases are registered")

@@ -124,8 +124,7 @@ class Service:
     def follow(self, orders: Orders) -> None:
         """Take on what costs nothing: keys, shares, and what is to be told."""
         if orders.keyring is not None:
-            ring = Keyring.parse(orders.keyring, "keyring")
-            self.keyring = Keyring(keys=(*self.args.keys, *ring.keys))
+            self.keyring = Keyring.parse(orders.keyring, "the keyring", beside=self.args.keys)
         self.rates.divide(1 / max(1, orders.replicas), time.monotonic())
         self.standing.troubles = orders.troubles
         self.standing.challenger = orders.challenger

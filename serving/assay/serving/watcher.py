@@ -211,5 +211,5 @@ def read_keyring(args: ServeArgs) -> str:
         fix = "`assay key new` makes a key and prints its entry"
         raise SpecError("the keyring is not there", where=args.keyring, why="no such file", fix=fix)
     text = data.decode("utf-8", errors="replace")
-    Keyring.parse(text, args.keyring)
+    Keyring.parse(text, args.keyring, beside=args.keys)
     return text
