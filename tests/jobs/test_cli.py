@@ -54,6 +54,16 @@ def test_a_slip_in_the_yaml_too(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "images" in capsys.readouterr().err
 
 
+def test_a_setting_that_is_named_like_a_command_is_taken_from_the_yaml(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(tmp_path / "in", 1)
+    job = tmp_path / "job.yaml"
+    job.write_text("release: models:/assay-release/7\nregistry: {uri: 'ftp://nowhere'}\n")
+    assert main(["backfill", str(tmp_path / "in"), "--store", str(tmp_path / "s"), "--config", str(job)]) == 2
+    assert "ftp://nowhere" in capsys.readouterr().err
+
+
 def test_usage_errors_exit_2_and_job_errors_5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backfill"]) == 2
     assert main(["status", str(tmp_path)]) == 2

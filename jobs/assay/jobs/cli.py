@@ -6,16 +6,18 @@
 Imports nothing heavy: commands are loaded when they run, so that `assay --help` answers at once.
 """
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Env, Yaml
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts.config import Dict, Env, Yaml
 from rich.console import Console
 
 from assay.jobs.ending import end
-from assay.platform.errors import AssayError
+from assay.platform.errors import AssayError, SpecError
 
 EXIT_CODES = {
     0: "done",
@@ -25,6 +27,7 @@ EXIT_CODES = {
     5: "job error: credentials, storage or cluster",
 }
 
+_SERVED = "assay.serving.app:app"
 _ENVIRONMENT = Env("ASSAY_", command=False)
 
 app = App(
@@ -151,9 +154,29 @@ def _with_config(
     config: Annotated[str | None, Parameter(help="YAML file with settings; flags and ASSAY_* variables win")] = None,
 ) -> int:
     """Read settings from a file, too."""
-    file = (Yaml(config, must_exist=True, use_commands_as_keys=False),) if config else ()
-    app.config = (_ENVIRONMENT, *file)
+    app.config = (_ENVIRONMENT, *((_settings(config),) if config else ()))
     return int(app(tokens, exit_on_error=False) or 0)
+
+
+def _settings(file: str) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
+    """The settings of a file, for whichever command is asked. In one of Ray Serve's they are the arguments of its
+    application, so that `assay serve` takes what `serve deploy` and KubeRay take."""
+    settings = Yaml(file, must_exist=True).config
+    applications = settings.get("applications")
+    if isinstance(applications, list):
+        ours = [one.get("args", {}) for one in applications if one.get("import_path") == _SERVED]
+        if len(ours) != 1:
+            why = f"{len(ours)} of its applications have import_path: {_SERVED}"
+            raise SpecError("this Serve configuration is not of one service of Assay's", where=file, why=why)
+        settings = ours[0]
+
+    def fill(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        # Below the command's own name: settings at the top would be left out where a command is named like one, as
+        # `release` and `registry` are.
+        named = functools.reduce(lambda inner, name: {name: inner}, reversed(commands), settings)
+        Dict(named, source=file)(app, commands, arguments)
+
+    return fill
 
 
 def main(arguments: list[str] | None = None) -> int:
