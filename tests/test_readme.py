@@ -27,6 +27,7 @@ TOLD = (
     "release copy",
     "registry doctor",
     "key new",
+    "serve",
 )
 OTHERS = {"--json", "--against", "--out", "--wheel", "--older-than", "--deep"}
 """Flags of yet other commands, or of all."""

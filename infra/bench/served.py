@@ -38,7 +38,7 @@ class Served:
 
     def replicas(self) -> list[int]:
         """Process ids of its replicas."""
-        return [process for process, title in _descendants(self.process) if "Replica" in title]
+        return [process for process, title in descendants(self.process) if "Replica" in title]
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _wait_for(process: subprocess.Popen[bytes], log: Path) -> Served:
     raise RuntimeError(f"`assay serve` did not come up: {log.read_text(errors='replace')[-3000:]}")
 
 
-def _descendants(ancestor: int) -> list[tuple[int, str]]:
+def descendants(ancestor: int) -> list[tuple[int, str]]:
     """Processes below one, with their titles."""
     parents: dict[int, tuple[int, str]] = {}
     for entry in Path("/proc").iterdir():
