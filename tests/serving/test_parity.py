@@ -48,7 +48,7 @@ def batch_verdicts(bucket: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def online_verdicts(bucket: Path, online: Double) -> dict[str, dict[str, Any]]:
     """What the service answers, by file."""
-    files, found = sorted(bucket.rglob("*.jpg")), {}
+    files, found = sorted(bucket.rglob("*.jpg")), dict[str, dict[str, Any]]()
     for start in range(0, len(files), AT_ONCE):
         some = files[start : start + AT_ONCE]
         sent = [("image", (file.stem, file.read_bytes())) for file in some]

@@ -9,7 +9,6 @@ from ray.serve.schema import ServeDeploySchema
 
 from assay.jobs.cli import main
 from assay.platform.errors import SpecError
-from assay.serving import serve_commands
 from assay.serving.serve_args import ServeArgs
 from assay.serving.serve_commands import ServeSpec, _variables
 from assay.serving.watcher import Watcher
@@ -31,7 +30,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[ServeArgs]:
         found.append(args)
         raise Started
 
-    monkeypatch.setattr(serve_commands.Watcher, "start", start)
+    monkeypatch.setattr(Watcher, "start", start)
     return found
 
 

@@ -27,6 +27,8 @@ from assay.serving.serve_args import ServeArgs
 NAME = "assay"
 HEALTH_S, SILENT_S = 2.0, 10.0
 DRAIN_S = 20.0
+_MEASURED_S, _LOOK_BACK_S = 1.0, 5.0
+"""How often a replica says how many requests it has, and over how long that is averaged."""
 CONSTRUCTIONS = 3
 """Tries to start a replica before the deployment is called failed."""
 _QUIET = LoggingConfig(enable_access_log=False)
@@ -78,7 +80,14 @@ def _autoscaling(args: ServeArgs) -> AutoscalingConfig | None:
         return None
     load = args.replicas.load or 1.5 * args.batch.views
     return AutoscalingConfig(
-        min_replicas=least, initial_replicas=least, max_replicas=most, target_ongoing_requests=load
+        min_replicas=least,
+        initial_replicas=least,
+        max_replicas=most,
+        target_ongoing_requests=load,
+        upscale_delay_s=args.replicas.up_s,
+        downscale_delay_s=args.replicas.down_s,
+        metrics_interval_s=_MEASURED_S,
+        look_back_period_s=_LOOK_BACK_S,
     )
 
 

@@ -30,6 +30,9 @@ class ReplicaSpec(Spec):
         None, gt=0, description="requests under way per replica that autoscaling aims at; unset: one and a half batches"
     )
 
+    up_s: float = Field(10, ge=0, description="seconds of more load before a replica is added")
+    down_s: float = Field(300, ge=0, description="seconds of less load before one is taken away")
+
     @model_validator(mode="after")
     def _least_is_less(self) -> Self:
         if self.least > self.most:
