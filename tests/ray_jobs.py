@@ -1,8 +1,10 @@
 """A Ray with a job server on loopback, in a process of its own, beside the session's Ray, which has none.
 
-`python -m tests.ray_jobs PORT` is that process: it says a line when it is up, and ends when its input does.
+`python -m tests.ray_jobs PORT` is that process: it says a line when it is up, tells for each line it is sent which jobs
+a worker of the cluster sees, and ends when its input does.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +32,9 @@ class RayJobs:
             text=True,
         )
         assert self._process.stdout is not None
-        if not any(line == "up\n" for line in self._process.stdout):
+        assert self._process.stdin is not None
+        self._orders, self._answers = self._process.stdin, self._process.stdout
+        if not any(line == "up\n" for line in self._answers):
             raise RuntimeError("Ray's job server did not come up")
 
     def __enter__(self) -> "RayJobs":
@@ -40,6 +44,18 @@ class RayJobs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.communicate(timeout=60)
+
+    def jobs_seen_from_within(self) -> list[str]:
+        """The ids that a process of the cluster finds without being told an address."""
+        self._orders.write("look\n")
+        self._orders.flush()
+        return next([str(one) for one in json.loads(line)] for line in self._answers if line.startswith("["))
+
+
+def _look() -> list[str]:
+    from assay.serving.job_server import JobServer
+
+    return [job.id for job in JobServer(None, 10, 0, 3).all()]
 
 
 def _serve(port: int) -> None:
@@ -56,7 +72,9 @@ def _serve(port: int) -> None:
         _node_ip_address="127.0.0.1",
     )
     print("up", flush=True)
-    sys.stdin.read()
+    look = ray.remote(_look)
+    for _ in sys.stdin:
+        print(json.dumps(ray.get(look.remote())), flush=True)
     ray.shutdown()
 
 
