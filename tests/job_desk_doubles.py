@@ -33,6 +33,7 @@ class Remembering:
     commands: list[str] = field(default_factory=list)
     outputs: dict[str, list[str]] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    cluster: str | None = None
     _taking: threading.Lock = field(default_factory=threading.Lock)
 
     def submit(self, job_id: str, command: str, note: Note) -> bool:

@@ -1,7 +1,7 @@
 """A Ray with a job server on loopback, in a process of its own, beside the session's Ray, which has none.
 
-`python -m tests.ray_jobs PORT` is that process: it says a line when it is up, tells for each line it is sent which jobs
-a worker of the cluster sees, and ends when its input does.
+`python -m tests.ray_jobs PORT` is that process: it says a line when it is up, tells for each line it is sent what a
+worker of the cluster sees, and ends when its input does.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 from types import TracebackType
 
 from infra.bench.object_store import free_port
-from tests.ray_cluster import ROOT
+from tests.ray_cluster import ROOT, STORE_BYTES
 
 
 class RayJobs:
@@ -34,8 +34,11 @@ class RayJobs:
         assert self._process.stdout is not None
         assert self._process.stdin is not None
         self._orders, self._answers = self._process.stdin, self._process.stdout
-        if not any(line == "up\n" for line in self._answers):
+        told = next((line.split() for line in self._answers if line.startswith("up ")), None)
+        if told is None:
             raise RuntimeError("Ray's job server did not come up")
+        self.cluster = told[1]
+        """The address by which drivers join: with other clusters on the machine, Ray may tell them any of those."""
 
     def __enter__(self) -> "RayJobs":
         return self
@@ -45,37 +48,42 @@ class RayJobs:
     ) -> None:
         self._process.communicate(timeout=60)
 
-    def jobs_seen_from_within(self) -> list[str]:
-        """The ids that a process of the cluster finds without being told an address."""
+    def seen_from_within(self) -> list[str]:
+        """The cluster's address, and the ids of its jobs, as a process of the cluster finds them untold."""
         self._orders.write("look\n")
         self._orders.flush()
         return next([str(one) for one in json.loads(line)] for line in self._answers if line.startswith("["))
 
 
-def _look() -> list[str]:
+def _look() -> list[str | None]:
     from assay.serving.job_server import JobServer
 
-    return [job.id for job in JobServer(None, 10, 0, 3).all()]
+    server = JobServer(None, 60, 0, 3)
+    return [server.cluster, *(job.id for job in server.all())]
 
 
 def _serve(port: int) -> None:
     import ray  # four seconds, in this process only
+    from ray.cluster_utils import Cluster
 
-    ray.init(
-        "local",
+    cluster = Cluster()
+    cluster.add_node(
         num_cpus=2,
-        object_store_memory=200 << 20,
+        object_store_memory=STORE_BYTES,
+        node_ip_address="127.0.0.1",
         include_dashboard=True,
         dashboard_host="127.0.0.1",
         dashboard_port=port,
-        log_to_driver=False,
-        _node_ip_address="127.0.0.1",
+        # Its usual port is another Ray's on this machine, and without its agent a node takes no jobs.
+        dashboard_agent_listen_port=free_port(),
     )
-    print("up", flush=True)
+    ray.init(cluster.address, log_to_driver=False)
+    print("up", cluster.address, flush=True)
     look = ray.remote(_look)
     for _ in sys.stdin:
         print(json.dumps(ray.get(look.remote())), flush=True)
     ray.shutdown()
+    cluster.shutdown()  # type: ignore[no-untyped-call]  # Ray's
 
 
 if __name__ == "__main__":

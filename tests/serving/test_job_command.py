@@ -47,8 +47,10 @@ def test_a_backfill_is_read_back_as_it_was_asked_for(monkeypatch: pytest.MonkeyP
         retry_faults=True,
         max_fault_rate=0.25,
     )
-    order = Order(request, "s3://b/in put/", "s3://b/store/", "models:/assay-release/4", "lenient")
-    command = command_line(order, JobsSpec(flags=("--cluster.judge.max=3",)), NOWHERE)
+    order = Order(request, "s3://b/in put/", "s3://b/store/", "models:/assay-release/4", "lenient", "10.0.0.1:6379")
+    command = command_line(
+        order, JobsSpec(flags=("--cluster.judge.max=3",), backfill_flags=("--shard.images=7",)), NOWHERE
+    )
     spec, as_lines = read_back(command, monkeypatch)
     assert as_lines
     assert spec == BackfillSpec.model_validate(
@@ -62,7 +64,8 @@ def test_a_backfill_is_read_back_as_it_was_asked_for(monkeypatch: pytest.MonkeyP
             "packed": True,
             "retry_faults": True,
             "max_fault_rate": 0.25,
-            "cluster": {"judge": {"max": 3}},
+            "shard": {"images": 7},
+            "cluster": {"address": "10.0.0.1:6379", "judge": {"max": 3}},
             "registry": {"uri": "http://127.0.0.1:9", "username": "assay"},
         }
     )
@@ -71,7 +74,8 @@ def test_a_backfill_is_read_back_as_it_was_asked_for(monkeypatch: pytest.MonkeyP
 
 def test_a_reaudit_too(monkeypatch: pytest.MonkeyPatch) -> None:
     order = Order(ReauditRequest(kind=Kind.REAUDIT, store=STORE), None, "/stores/one/", "/releases/mine", None)
-    spec, as_lines = read_back(command_line(order, JobsSpec(), NOWHERE), monkeypatch)
+    only_backfills = JobsSpec(backfill_flags=("--shard.images=7",))
+    spec, as_lines = read_back(command_line(order, only_backfills, NOWHERE), monkeypatch)
     assert (spec, as_lines) == (ReauditSpec(store="/stores/one/", release="/releases/mine"), True)
 
 

@@ -23,10 +23,13 @@ from assay.serving.job_server import JobServer
 from assay.serving.problem import MEDIA_TYPE, Code, Problem
 from tests.conftest import write_pictures
 from tests.job_desk_doubles import Who
+from tests.ray_cluster import wait_until
 from tests.ray_jobs import RayJobs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 PICTURES = 24
+MANY = 1000
+"""More than are done when a job is stopped after its first commit."""
 CANARY = "canary-4711-secret"
 ASKED = {
     "kind": "backfill",
@@ -75,6 +78,9 @@ def desk(cluster: RayJobs, folder: Path) -> JobDesk:
     spec = JobsSpec.model_validate(
         {
             "address": cluster.address,
+            "flags": [f"--cluster.address={cluster.cluster}"],
+            "backfill_flags": ["--shard.images=4"],
+            "timeout_s": 60,
             "command": str(Path(sys.executable).with_name("assay")),
             "sources": {"uploads": {"uri": f"{folder}/in", "tenants": ["acme"]}},
             "stores": {"audit": {"uri": f"{folder}/stores", "tenants": ["acme"]}},
@@ -166,15 +172,19 @@ def test_a_job_that_fails_says_why(http: TestClient) -> None:
     assert job["fix"]
 
 
-def test_a_running_job_is_stopped(http: TestClient, folder: Path) -> None:
-    write_pictures(folder / "in" / "many", 400, start=1000)
+def test_a_stopped_job_has_committed_and_another_goes_on(http: TestClient, folder: Path) -> None:
+    write_pictures(folder / "in" / "many", MANY, start=1000)
     asked = {"kind": "backfill", "source": {"name": "uploads", "path": "many"}, "store": {"name": "audit", "path": "3"}}
     job_id = http.post("/v1/jobs", json=asked).json()["id"]
-    followed(http, job_id, lambda job: job["progress"] is not None)
+    log = folder / "stores" / "3" / "verdicts" / "_delta_log"
+    wait_until((log / f"{2:020d}.json").exists, 120, "a first commit")
     assert http.delete(f"/v1/jobs/{job_id}").status_code == 202
     stopped = ended(http, job_id)
     assert stopped["state"] == "stopped"
+    assert 0 < stopped["progress"]["done"] < MANY
     assert http.delete(f"/v1/jobs/{job_id}").json() == stopped
+    rest = ended(http, http.post("/v1/jobs", json=asked).json()["id"])
+    assert (rest["state"], rest["progress"]["total"]) == ("succeeded", MANY - stopped["progress"]["done"])
 
 
 def test_other_tenants_see_nothing(http: TestClient, backfilled: dict[str, Any]) -> None:
@@ -196,7 +206,9 @@ def test_no_secret_is_kept_beside_a_job(cluster: RayJobs, backfilled: dict[str, 
 
 
 def test_in_its_own_cluster_the_service_finds_the_server(cluster: RayJobs, backfilled: dict[str, Any]) -> None:
-    assert backfilled["id"] in cluster.jobs_seen_from_within()
+    address, *jobs = cluster.seen_from_within()
+    assert address == cluster.cluster
+    assert backfilled["id"] in jobs
 
 
 def test_the_address_it_is_given_counts(
@@ -204,7 +216,7 @@ def test_the_address_it_is_given_counts(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # as KubeRay does
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:9")
-    found = JobServer(cluster.address, 10, 0, 3).find(backfilled["id"])
+    found = JobServer(cluster.address, 60, 0, 3).find(backfilled["id"])
     assert found is not None
     assert found.is_over
 

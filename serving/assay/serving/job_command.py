@@ -26,6 +26,8 @@ class Order:
     release: str
     """Pinned: a version of a registry, or a directory."""
     policy: str | None
+    cluster: str | None = None
+    """Address of the cluster it joins; None when the command finds it."""
 
 
 def command_line(order: Order, spec: JobsSpec, registry: RegistrySpec) -> str:
@@ -40,7 +42,9 @@ def command_line(order: Order, spec: JobsSpec, registry: RegistrySpec) -> str:
     if order.policy is not None:
         words += [f"--policy={order.policy}"]
     if isinstance(request, BackfillRequest):
-        words += _of_backfill(request)
+        words += [*_of_backfill(request), *spec.backfill_flags]
+    if order.cluster is not None:
+        words += [f"--cluster.address={order.cluster}"]
     if is_registered(order.release):
         words += _of_registry(registry)
     return shlex.join([*words, *spec.flags, "--json-lines"])

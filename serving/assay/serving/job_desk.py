@@ -45,6 +45,10 @@ class Signer(Protocol):
 class Server(Protocol):
     """Where jobs run; `job_server.JobServer` is one. It knows jobs of ours only."""
 
+    @property
+    def cluster(self) -> str | None:
+        """The address by which a command joins its cluster; None when it need not be told."""
+
     def submit(self, job_id: str, command: str, note: Note) -> bool:
         """Run a command under an id; False when the id is taken."""
 
@@ -92,7 +96,8 @@ class JobDesk:
         self._refuse_crowd(signer)
         # Pinned only now: the same request means the same job, also when another release is champion since.
         pinned = self._pin(request.release) if request.release else release
-        command = command_line(replace(order, release=pinned), self.spec, self.registry)
+        order = replace(order, release=pinned, cluster=self.server.cluster)
+        command = command_line(order, self.spec, self.registry)
         note = note.model_copy(update={"release": pinned})
         is_new = self.server.submit(job_id, command, note)
         made = self._found(signer, job_id)

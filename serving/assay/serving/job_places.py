@@ -55,10 +55,13 @@ class JobsSpec(Spec):
     flags: tuple[str, ...] = Field(
         (), description="flags that every job gets, such as --cluster.judge.gpus=0.5; no secrets: they are shown"
     )
+    backfill_flags: tuple[str, ...] = Field(
+        (), description="flags that every backfill gets, such as --shard.images=512"
+    )
     stop_s: int = Field(60, ge=1, description="seconds that a job may take to commit and end when it is stopped")
     timeout_s: float = Field(10.0, gt=0, description="seconds one request to the job server may take")
 
-    @field_validator("flags")
+    @field_validator("flags", "backfill_flags")
     @classmethod
     def _are_no_secrets(cls, flags: tuple[str, ...]) -> tuple[str, ...]:
         for flag in flags:

@@ -69,6 +69,12 @@ class JobServer:
         """A new one each time: tokens change, and none is open between requests."""
         return _Client(self._url, self.timeout_s)
 
+    @property
+    def cluster(self) -> str | None:
+        """The address by which a command joins the cluster this process is in; None for another: there Ray tells it.
+        On a machine with several clusters Ray tells any of them."""
+        return None if self.address else str(ray.get_runtime_context().gcs_address)
+
     def submit(self, job_id: str, command: str, note: Note) -> bool:
         """Run a command under an id; False when the id is taken, of which Ray lets there be one only.
 
