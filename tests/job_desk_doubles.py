@@ -1,12 +1,17 @@
-"""Who asks for jobs, and a job server that only remembers: for tests of what is decided before a job runs."""
+"""Who asks for jobs, a job server that only remembers, and the routes as an app: what tests need around a job."""
 
 import json
 import threading
 from dataclasses import dataclass, field, replace
 
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from assay.serving.job_desk import JobDesk
 from assay.serving.job_record import Note, Record
+from assay.serving.job_routes import job_router
 from assay.serving.job_schemas import State
-from assay.serving.problem import Code, Problem
+from assay.serving.problem import MEDIA_TYPE, Code, Problem
 
 
 @dataclass(frozen=True)
@@ -61,3 +66,20 @@ class Remembering:
     def finish(self, job_id: str, state: State, exit_code: int | None = 0) -> None:
         """Let a job end."""
         self.jobs[job_id] = replace(self.jobs[job_id], state=state, ended_ms=9_000, exit_code=exit_code)
+
+
+def service(desk: JobDesk, release: str) -> FastAPI:
+    """The routes as an app, which knows tenants by a header, with refusals as problem documents."""
+
+    def who(request: Request) -> Who:
+        return Who(request.headers["x-tenant"])
+
+    app = FastAPI()
+    app.include_router(job_router(desk, who, lambda: release))
+
+    @app.exception_handler(Problem)
+    async def refuse(_request: Request, problem: Problem) -> JSONResponse:
+        body = problem.document("r-1").model_dump(mode="json")
+        return JSONResponse(body, problem.status, problem.headers, MEDIA_TYPE)
+
+    return app

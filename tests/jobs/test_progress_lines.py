@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -56,7 +57,7 @@ def test_a_backfill_and_a_reaudit(
 def test_a_week_is_told_in_a_thousand_lines(
     release_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, time=lambda: 1.8e9)
+    clock: Any = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, time=lambda: 1.8e9)
     monkeypatch.setattr(progress_lines, "time", clock)
     monkeypatch.setattr(panel, "time", clock)
     told_at: list[float] = []

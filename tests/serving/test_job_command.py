@@ -17,7 +17,7 @@ from assay.serving.job_places import JobsSpec, PlaceRef
 from assay.serving.job_schemas import BackfillRequest, Kind, ReauditRequest
 
 STORE = PlaceRef(name="audit")
-NOWHERE = RegistrySpec(uri="http://127.0.0.1:9", password="canary", username="assay")  # type: ignore[arg-type]  # pydantic reads it
+NOWHERE = RegistrySpec(uri="http://127.0.0.1:9", password="canary", username="assay")
 
 
 def read_back(command: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, bool]:

@@ -1,5 +1,7 @@
 """Why a job failed: the words of its error, and of its output nothing else."""
 
+import pytest
+
 from assay.platform.errors import StorageError
 from assay.serving.job_ending import read_ending
 
@@ -14,6 +16,20 @@ def test_the_error_is_told_without_its_place() -> None:
     error = StorageError("cannot list", where="s3://b/secret", why="403 Forbidden\n  for nobody", fix="grant it")
     ending = read_ending(written(error), 5)
     assert (ending.message, ending.fix) == ("cannot list: 403 Forbidden for nobody", "grant it")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("assay backfill 's3://b/in put/' --store=s3://b/x/, since 13:00", "assay backfill … --store=…, since 13:00"),
+        ("assay reaudit /stores/rival --release '/re leases/x', epoch 3", "assay reaudit … --release …, epoch 3"),
+        ("https://head:5000/x; sqlite:////data/mlflow.db, ~/x and file:///etc/x", "…; …, … and …"),
+        ("models:/assay-release/4 has 1/2 of 3 GET/s, and/or more", None),
+    ],
+)
+def test_no_place_is_told(said: str, told: str | None) -> None:
+    ending = read_ending(written(StorageError("cannot", why=said, fix=said)), 5)
+    assert (ending.message, ending.fix) == (f"cannot: {told or said}", told or said)
 
 
 def test_the_last_error_counts() -> None:

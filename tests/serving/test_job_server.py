@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 
 from assay.serving.job_desk import JobDesk
 from assay.serving.job_places import JobsSpec
-from assay.serving.job_routes import job_router
 from assay.serving.job_server import JobServer
-from assay.serving.problem import MEDIA_TYPE, Code, Problem
+from assay.serving.problem import MEDIA_TYPE, Code
 from tests.conftest import write_pictures
-from tests.job_desk_doubles import Who
+from tests.job_desk_doubles import service
 from tests.ray_cluster import wait_until
 from tests.ray_jobs import RayJobs
 
@@ -37,23 +34,6 @@ ASKED = {
     "store": {"name": "audit", "path": "one"},
     "max_fault_rate": 0.5,
 }
-
-
-def who(request: Request) -> Who:
-    return Who(request.headers["x-tenant"])
-
-
-def service(desk: JobDesk, release: str) -> FastAPI:
-    """The routes as an app, with refusals as problem documents."""
-    app = FastAPI()
-    app.include_router(job_router(desk, who, lambda: release))
-
-    @app.exception_handler(Problem)
-    async def refuse(_request: Request, problem: Problem) -> JSONResponse:
-        body = problem.document("r-1").model_dump(mode="json")
-        return JSONResponse(body, problem.status, problem.headers, MEDIA_TYPE)
-
-    return app
 
 
 @pytest.fixture(scope="module")

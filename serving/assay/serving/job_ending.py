@@ -1,7 +1,8 @@
 """How a job ended, in the words of its command: what its exit code means, and why it failed.
 
-Knows what the command line writes when it fails, and picks that out of its output. Of the output nothing else is shown:
-it may name what is not the caller's. Does not know who runs the command.
+Knows what the command line writes when it fails, and picks that out of its output. Of the output nothing else is shown,
+and of that no place: it may be another's, such as where the one reads who has the store just now. Does not know who runs
+the command.
 """
 
 import re
@@ -11,6 +12,9 @@ FINISHED_BADLY, INTERRUPTED = 3, 4
 """Exit codes of the command line that have more to say than that it failed."""
 _FIRST = re.compile(r"(?:[A-Z]\w*Error|Interrupted) (?P<what>\S.*)")
 _PART = re.compile(r"  (?P<name>where|why|fix): (?P<text>.*)")
+_SCHEME = r"(?:s3|file|https?|sqlite):/"
+_PLACE = re.compile(rf"""'(?:{_SCHEME}|/)[^']*'|\b{_SCHEME}[^\s'",;]*|(?<![\w:/.])~?/[^\s'",;]*""")
+"""A uri or a whole path, quoted for a shell or bare; `models:/…` is none."""
 _MOST = 2000
 """Characters of one part that are told."""
 
@@ -39,11 +43,10 @@ def read_ending(output: list[str], exit_code: int | None) -> Ending:
 
 
 def _told(what: str, rest: list[str]) -> Ending:
-    """`where` is left out: it names buckets and folders."""
     parts, name = {"what": what}, "what"
     for line in rest:
         part = _PART.fullmatch(line)
         name, text = (part["name"], part["text"]) if part else (name, line.strip())
         parts[name] = " ".join([parts[name], text] if name in parts else [text])
     message = ": ".join(parts[one] for one in ("what", "why") if parts.get(one))
-    return Ending(message[:_MOST], parts.get("fix", "")[:_MOST])
+    return Ending(*(_PLACE.sub("…", part)[:_MOST] for part in (message, parts.get("fix", ""))))

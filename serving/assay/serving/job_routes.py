@@ -26,7 +26,7 @@ KeyHeader = Annotated[
 ]
 JobId = Annotated[str, Path(max_length=64, description="the id of a job")]
 _READING = (Code.UNAUTHENTICATED, Code.FORBIDDEN, Code.RATE_LIMITED, Code.UNAVAILABLE)
-_FINDING = (*_READING, Code.NOT_FOUND)
+_FINDING = (*_READING, Code.NOT_FOUND, Code.INVALID)
 _SUBMITTING = (*_READING, Code.PLACE_REFUSED, Code.CONFLICT, Code.INVALID, Code.TOO_LARGE)
 
 
