@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from assay.serving.job_desk import JobDesk
 from assay.serving.job_record import Note, Record
 from assay.serving.job_routes import job_router
-from assay.serving.job_schemas import State
+from assay.serving.job_schemas import JobState
 from assay.serving.problem import MEDIA_TYPE, Code, Problem
 
 
@@ -48,7 +48,7 @@ class Remembering:
             kept = Note.read(json.loads(json.dumps(note.metadata())))
             assert kept == note
             self.commands.append(command)
-            self.jobs[job_id] = Record(job_id, State.PENDING, 1_000 + len(self.jobs), None, None, kept)
+            self.jobs[job_id] = Record(job_id, JobState.PENDING, 1_000 + len(self.jobs), None, None, kept)
             return True
 
     def find(self, job_id: str) -> Record | None:
@@ -63,7 +63,7 @@ class Remembering:
     def stop(self, job_id: str) -> None:
         self.stopped.append(job_id)
 
-    def finish(self, job_id: str, state: State, exit_code: int | None = 0) -> None:
+    def finish(self, job_id: str, state: JobState, exit_code: int | None = 0) -> None:
         """Let a job end."""
         self.jobs[job_id] = replace(self.jobs[job_id], state=state, ended_ms=9_000, exit_code=exit_code)
 

@@ -14,7 +14,7 @@ from assay.jobs.reaudit import ReauditSpec
 from assay.registry.place import RegistrySpec
 from assay.serving.job_command import Order, command_line
 from assay.serving.job_places import JobsSpec, PlaceRef
-from assay.serving.job_schemas import BackfillRequest, Kind, ReauditRequest
+from assay.serving.job_schemas import BackfillRequest, JobKind, ReauditRequest
 
 STORE = PlaceRef(name="audit")
 NOWHERE = RegistrySpec(uri="http://127.0.0.1:9", password="canary", username="assay")
@@ -38,7 +38,7 @@ def read_back(command: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, bool]
 def test_a_backfill_is_read_back_as_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     odd = ("*.jpg", "-x", "--store=s3://evil", "a b", "$(id)`id`;id", "'\"", "[ab]*"[1:], "né,ü", "#")
     request = BackfillRequest(
-        kind=Kind.BACKFILL,
+        kind=JobKind.BACKFILL,
         source=PlaceRef(name="uploads"),
         store=STORE,
         include=odd,
@@ -73,14 +73,14 @@ def test_a_backfill_is_read_back_as_it_was_asked_for(monkeypatch: pytest.MonkeyP
 
 
 def test_a_reaudit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = Order(ReauditRequest(kind=Kind.REAUDIT, store=STORE), None, "/stores/one/", "/releases/mine", None)
+    order = Order(ReauditRequest(kind=JobKind.REAUDIT, store=STORE), None, "/stores/one/", "/releases/mine", None)
     only_backfills = JobsSpec(backfill_flags=("--shard.images=7",))
     spec, as_lines = read_back(command_line(order, only_backfills, NOWHERE), monkeypatch)
     assert (spec, as_lines) == (ReauditSpec(store="/stores/one/", release="/releases/mine"), True)
 
 
 def test_whose_assay_runs() -> None:
-    order = Order(ReauditRequest(kind=Kind.REAUDIT, store=STORE), None, "/stores/one/", "/releases/mine", None)
+    order = Order(ReauditRequest(kind=JobKind.REAUDIT, store=STORE), None, "/stores/one/", "/releases/mine", None)
 
     def first(spec: JobsSpec) -> str:
         return shlex.split(command_line(order, spec, NOWHERE))[0]

@@ -10,7 +10,7 @@ import pytest
 from assay.registry.place import RegistrySpec
 from assay.serving.job_desk import LISTED, JobDesk
 from assay.serving.job_places import JobsSpec
-from assay.serving.job_schemas import BackfillRequest, Kind, ReauditRequest, State
+from assay.serving.job_schemas import BackfillRequest, JobKind, JobState, ReauditRequest
 from assay.serving.problem import Code, Problem
 from tests.job_desk_doubles import Remembering, Who
 from tests.small_registry import move, small_registry
@@ -133,7 +133,7 @@ def test_a_tenant_may_have_so_many_under_way(server: Remembering) -> None:
     assert "retry-after" in caught.value.headers
     assert not desk.submit(ACME, backfill(), "a", OURS).is_new  # what was asked for before is no more work
     assert desk.submit(RIVAL, REAUDIT, "c", OURS).is_new
-    server.finish(jobs[0].id, State.SUCCEEDED)
+    server.finish(jobs[0].id, JobState.SUCCEEDED)
     assert desk.submit(ACME, backfill(), "c", OURS).is_new
 
 
@@ -145,22 +145,22 @@ def test_a_list_has_the_newest_first_and_an_end(desk: JobDesk, server: Rememberi
 def test_only_what_runs_is_stopped(desk: JobDesk, server: Remembering) -> None:
     job = desk.submit(ACME, backfill(), None, OURS).job
     desk.stop(ACME, job.id)
-    server.finish(job.id, State.STOPPED, None)
-    assert desk.stop(ACME, job.id).state is State.STOPPED
+    server.finish(job.id, JobState.STOPPED, None)
+    assert desk.stop(ACME, job.id).state is JobState.STOPPED
     assert server.stopped == [job.id]
 
 
 def test_how_a_job_ended(desk: JobDesk, server: Remembering) -> None:
     job = desk.submit(ACME, backfill(), None, "/releases/mine").job
-    assert (job.release, job.state, job.kind) == ("mine", State.PENDING, Kind.BACKFILL)
+    assert (job.release, job.state, job.kind) == ("mine", JobState.PENDING, JobKind.BACKFILL)
     server.outputs[job.id] = ["s3://b/secret", "BucketError no such bucket", "  where: s3://b/x", "  fix: check it"]
-    server.finish(job.id, State.FAILED, 5)
+    server.finish(job.id, JobState.FAILED, 5)
     told = desk.job(ACME, job.id)
-    assert (told.state, told.exit_code, told.message, told.fix) == (State.FAILED, 5, "no such bucket", "check it")
+    assert (told.state, told.exit_code, told.message, told.fix) == (JobState.FAILED, 5, "no such bucket", "check it")
     assert "s3://" not in told.model_dump_json()
-    server.finish(job.id, State.FAILED, 4)  # somebody else told the command to end
-    assert desk.job(ACME, job.id).state is State.STOPPED
-    server.finish(job.id, State.FAILED, 3)
+    server.finish(job.id, JobState.FAILED, 4)  # somebody else told the command to end
+    assert desk.job(ACME, job.id).state is JobState.STOPPED
+    server.finish(job.id, JobState.FAILED, 3)
     assert "finished: every image" in str(desk.job(ACME, job.id).message)
 
 

@@ -4,10 +4,12 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +56,9 @@ def cluster() -> Iterator[RayJobs]:
 
 
 @pytest.fixture(scope="module")
-def desk(cluster: RayJobs, folder: Path) -> JobDesk:
-    spec = JobsSpec.model_validate(
+def spec(folder: Path) -> JobsSpec:
+    return JobsSpec.model_validate(
         {
-            "address": cluster.address,
-            "flags": [f"--cluster.address={cluster.cluster}"],
             "backfill_flags": ["--shard.images=4"],
             "timeout_s": 60,
             "command": str(Path(sys.executable).with_name("assay")),
@@ -66,7 +66,12 @@ def desk(cluster: RayJobs, folder: Path) -> JobDesk:
             "stores": {"audit": {"uri": f"{folder}/stores", "tenants": ["acme"]}},
         }
     )
-    return JobDesk(spec, JobServer.of(spec))
+
+
+@pytest.fixture(scope="module")
+def desk(cluster: RayJobs, spec: JobsSpec) -> JobDesk:
+    there = {"address": cluster.address, "flags": (f"--cluster.address={cluster.cluster}",)}
+    return JobDesk(spec.model_copy(update=there), JobServer.of(spec.model_copy(update=there)))
 
 
 @pytest.fixture(scope="module")
@@ -208,15 +213,52 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-def test_a_server_that_is_gone_or_silent(desk: JobDesk, silent: str, release_dir: Path) -> None:
-    for address in ("http://127.0.0.1:9", silent):
-        spec = desk.spec.model_copy(update={"address": address, "timeout_s": 0.5})
-        with TestClient(service(JobDesk(spec, JobServer.of(spec)), str(release_dir))) as http:
-            http.headers["x-tenant"] = "acme"
-            began = time.monotonic()
-            job = f"/v1/jobs/assay-{os.urandom(16).hex()}"
-            for answer in (http.post("/v1/jobs", json=ASKED), http.get("/v1/jobs"), http.get(job), http.delete(job)):
-                assert (answer.status_code, answer.json()["code"]) == (503, Code.UNAVAILABLE)
-                assert answer.headers["retry-after"] == "10"
-                assert address not in answer.text
-            assert time.monotonic() - began < 10
+@pytest.fixture(params=[(401, "Unauthorized"), (403, "Forbidden"), (500, CANARY), (200, CANARY), (200, "[1]")])
+def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server that answers, but not as one of jobs, or not to us."""
+    status, said = request.param
+
+    class Answering(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            self.send_response(status)
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said.encode())
+
+        do_GET = do_POST = answer
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_that_is_gone(spec: JobsSpec, release_dir: Path) -> None:
+    all_are_unavailable(spec, "http://127.0.0.1:9", release_dir)
+
+
+def test_a_server_that_says_nothing(spec: JobsSpec, silent: str, release_dir: Path) -> None:
+    began = time.monotonic()
+    all_are_unavailable(spec, silent, release_dir)
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_says_something_else(spec: JobsSpec, stranger: str, release_dir: Path) -> None:
+    all_are_unavailable(spec, stranger, release_dir)
+
+
+def all_are_unavailable(spec: JobsSpec, address: str, release_dir: Path) -> None:
+    elsewhere = spec.model_copy(update={"address": address, "timeout_s": 0.5})
+    with TestClient(service(JobDesk(elsewhere, JobServer.of(elsewhere)), str(release_dir))) as http:
+        http.headers["x-tenant"] = "acme"
+        job = f"/v1/jobs/assay-{os.urandom(16).hex()}"
+        for answer in (http.post("/v1/jobs", json=ASKED), http.get("/v1/jobs"), http.get(job), http.delete(job)):
+            assert (answer.status_code, answer.json()["code"]) == (503, Code.UNAVAILABLE), answer.text
+            assert answer.headers["retry-after"] == "10"
+            assert address not in answer.text
+            assert CANARY not in answer.text

@@ -1,7 +1,7 @@
 """How a job ended, in the words of its command: what its exit code means, and why it failed.
 
 Knows what the command line writes when it fails, and picks that out of its output. Of the output nothing else is shown,
-and of that no place: it may be another's, such as where the one reads who has the store just now. Does not know who runs
+and of that no place: it may be another's, such as of who has the store just now. Does not know who runs
 the command.
 """
 

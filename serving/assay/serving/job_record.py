@@ -13,7 +13,7 @@ from assay.platform.progress import Progress, last_progress
 from assay.registry.resolving import is_registered
 from assay.serving.job_ending import INTERRUPTED, Ending, read_ending
 from assay.serving.job_places import PlaceRef
-from assay.serving.job_schemas import JobDocument, JobProgress, Kind, State
+from assay.serving.job_schemas import JobDocument, JobKind, JobProgress, JobState
 
 _FIELD = "assay"
 """Of a job's metadata, the one that is ours."""
@@ -27,7 +27,7 @@ class Note(BaseModel, frozen=True):
     """The name of the key that asked."""
     digest: str
     """Of the request, as it was asked."""
-    kind: Kind
+    kind: JobKind
     source: PlaceRef | None
     store: PlaceRef
     release: str
@@ -51,7 +51,7 @@ class Record:
     """What the job server knows of a job. Times are milliseconds since the epoch."""
 
     id: str
-    state: State
+    state: JobState
     submitted_ms: int
     ended_ms: int | None
     exit_code: int | None
@@ -60,19 +60,19 @@ class Record:
     @property
     def is_over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state not in {State.PENDING, State.RUNNING}
+        return self.state not in {JobState.PENDING, JobState.RUNNING}
 
     def document(self, output: list[str] | None) -> JobDocument:
         """The job as its tenant is shown it; `output` is what it has written, None when that was not read."""
         note, progress, ending = self.note, None, Ending("", "")
         if output is not None:
             progress = last_progress(output)
-            ending = read_ending(output, self.exit_code) if self.state is State.FAILED else ending
+            ending = read_ending(output, self.exit_code) if self.state is JobState.FAILED else ending
         return JobDocument(
             id=self.id,
             kind=note.kind,
             # The command's own word for it: it was told to end by somebody else than us.
-            state=State.STOPPED if self.exit_code == INTERRUPTED else self.state,
+            state=JobState.STOPPED if self.exit_code == INTERRUPTED else self.state,
             source=note.source,
             store=note.store,
             release=note.release if is_registered(note.release) else Path(note.release).name,

@@ -19,14 +19,14 @@ ReleaseRef = Annotated[
 ]
 
 
-class Kind(StrEnum):
+class JobKind(StrEnum):
     """What a job does."""
 
     BACKFILL = "backfill"
     REAUDIT = "reaudit"
 
 
-class State(StrEnum):
+class JobState(StrEnum):
     """Where a job stands. What an ended one committed stays, however it ended."""
 
     PENDING = "pending"
@@ -55,7 +55,7 @@ class _Asked(BaseModel):
 class BackfillRequest(_Asked):
     """Observe and judge every image of a source that the store does not know."""
 
-    kind: Literal[Kind.BACKFILL]
+    kind: Literal[JobKind.BACKFILL]
     source: PlaceRef = Field(description="where the images are")
     include: tuple[Pattern, ...] = Field((), max_length=32, description="only names that match one of these patterns")
     exclude: tuple[Pattern, ...] = Field((), max_length=32, description="leave out names that match one of these")
@@ -69,7 +69,7 @@ class BackfillRequest(_Asked):
 class ReauditRequest(_Asked):
     """Judge all that a store has observed under another release or policy; no image is fetched."""
 
-    kind: Literal[Kind.REAUDIT]
+    kind: Literal[JobKind.REAUDIT]
 
 
 JobRequest = Annotated[BackfillRequest | ReauditRequest, Field(discriminator="kind")]
@@ -88,8 +88,8 @@ class JobDocument(BaseModel):
     """A job as it is now."""
 
     id: str
-    kind: Kind
-    state: State
+    kind: JobKind
+    state: JobState
     source: PlaceRef | None = Field(None, description="of a backfill")
     store: PlaceRef
     release: str = Field(description="the release that judges; it does not change while the job runs")

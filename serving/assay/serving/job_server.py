@@ -18,7 +18,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient, JobType
 
 from assay.serving.job_places import JobsSpec
 from assay.serving.job_record import Note, Record
-from assay.serving.job_schemas import State
+from assay.serving.job_schemas import JobState
 from assay.serving.problem import Code, Problem
 
 _log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def _record(details: JobDetails) -> Record | None:
         return None
     return Record(
         id=str(details.submission_id),
-        state=State(details.status.value.lower()),
+        state=JobState(details.status.value.lower()),
         submitted_ms=details.start_time or 0,
         ended_ms=details.end_time,
         exit_code=details.driver_exit_code,
