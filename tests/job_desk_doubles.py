@@ -57,7 +57,7 @@ class Remembering:
     def all(self) -> list[Record]:
         return list(self.jobs.values())
 
-    def output(self, job_id: str) -> list[str]:
+    def output(self, job_id: str) -> list[str] | None:
         return self.outputs.get(job_id, [])
 
     def stop(self, job_id: str) -> None:

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ import pytest
 from fastapi.testclient import TestClient
 
 from assay.serving.job_desk import JobDesk
-from assay.serving.job_places import JobsSpec
+from assay.serving.job_places import JobsSpec, PlaceRef
+from assay.serving.job_record import Note
+from assay.serving.job_schemas import JobKind
 from assay.serving.job_server import JobServer
 from assay.serving.problem import MEDIA_TYPE, Code
 from tests.conftest import write_pictures
-from tests.job_desk_doubles import service
+from tests.job_desk_doubles import Who, service
 from tests.ray_cluster import wait_until
 from tests.ray_jobs import RayJobs
 
@@ -213,25 +216,25 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
-@pytest.fixture(params=[(401, "Unauthorized"), (403, "Forbidden"), (500, CANARY), (200, CANARY), (200, "[1]")])
-def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of a server that answers, but not as one of jobs, or not to us."""
-    status, said = request.param
+@contextmanager
+def answering(answer: Callable[[str], tuple[int, str]]) -> Iterator[str]:
+    """The address of a server that answers each path with a status and a text."""
 
     class Answering(BaseHTTPRequestHandler):
-        def answer(self) -> None:
+        def say(self) -> None:
             self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, said = answer(self.path)
             self.send_response(status)
             self.send_header("content-length", str(len(said)))
             self.end_headers()
             self.wfile.write(said.encode())
 
-        do_GET = do_POST = answer
+        do_GET = do_POST = say
 
         def log_message(self, format: str, *args: Any) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -248,8 +251,32 @@ def test_a_server_that_says_nothing(spec: JobsSpec, silent: str, release_dir: Pa
     assert time.monotonic() - began < 10
 
 
-def test_a_server_that_says_something_else(spec: JobsSpec, stranger: str, release_dir: Path) -> None:
-    all_are_unavailable(spec, stranger, release_dir)
+@pytest.mark.parametrize(
+    "answer",
+    [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found"), (500, CANARY), (200, CANARY), (200, "[1]")],
+)
+def test_a_server_that_says_something_else(spec: JobsSpec, answer: tuple[int, str], release_dir: Path) -> None:
+    with answering(lambda _path: answer) as stranger:
+        all_are_unavailable(spec, stranger, release_dir)
+
+
+def test_a_job_outlives_its_output() -> None:
+    note = Note(
+        tenant="acme",
+        key="k",
+        digest="",
+        kind=JobKind.REAUDIT,
+        source=None,
+        store=PlaceRef(name="audit"),
+        release="models:/assay-release/4",
+        policy=None,
+    )
+    job_id = f"assay-{os.urandom(16).hex()}"
+    said = {"type": "SUBMISSION", "submission_id": job_id, "status": "FAILED", "entrypoint": "x", "start_time": 1000}
+    job = json.dumps({**said, "end_time": 2000, "driver_exit_code": 5, "metadata": note.metadata()})
+    with answering(lambda path: (500, "its node is gone") if path.endswith("/logs") else (200, job)) as address:
+        told = JobDesk(JobsSpec(), JobServer(address, 10, 0, 3)).job(Who("acme"), job_id)
+    assert (told.state, told.exit_code, told.progress, told.message) == ("failed", 5, None, None)
 
 
 def all_are_unavailable(spec: JobsSpec, address: str, release_dir: Path) -> None:

@@ -103,9 +103,11 @@ def _own_signals() -> Iterator[None]:
     """Within, Ray may take SIGTERM: its handler ends the process on the spot. After it, whoever had it before has it
     again, such as a command that commits first; a Ray job is stopped with it, and a pod."""
     handler = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(handler) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _quiet() -> None:

@@ -58,8 +58,8 @@ class Server(Protocol):
     def all(self) -> Sequence[Record]:
         """All jobs."""
 
-    def output(self, job_id: str) -> list[str]:
-        """The lines a job has written so far."""
+    def output(self, job_id: str) -> list[str] | None:
+        """The lines a job has written so far; None when they cannot be read."""
 
     def stop(self, job_id: str) -> None:
         """Ask a job to commit and end."""

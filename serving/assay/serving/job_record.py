@@ -63,7 +63,7 @@ class Record:
         return self.state not in {JobState.PENDING, JobState.RUNNING}
 
     def document(self, output: list[str] | None) -> JobDocument:
-        """The job as its tenant is shown it; `output` is what it has written, None when that was not read."""
+        """The job as its tenant is shown it; `output` is what it has written, None when that is not known."""
         note, progress, ending = self.note, None, Ending("", "")
         if output is not None:
             progress = last_progress(output)

@@ -95,9 +95,11 @@ class JobDocument(BaseModel):
     release: str = Field(description="the release that judges; it does not change while the job runs")
     policy: str | None = Field(None, description="unset: the release's default")
     submitted_at: datetime
-    started_at: datetime | None = Field(None, description="when it was known what there is to do; not in lists")
+    started_at: datetime | None = Field(None, description="when its command began; told as `progress` is")
     ended_at: datetime | None = None
-    progress: JobProgress | None = Field(None, description="not in lists, nor before it is known what there is to do")
+    progress: JobProgress | None = Field(
+        None, description="not in lists, nor before it is known what there is to do, nor when its node is gone"
+    )
     message: str | None = Field(None, description="why it failed")
     fix: str | None = Field(None, description="what to do about it")
     exit_code: int | None = Field(None, description="of the command, once it ended; see the command line's manual")

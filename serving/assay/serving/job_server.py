@@ -24,7 +24,7 @@ from assay.serving.problem import Code, Problem
 _log = logging.getLogger(__name__)
 
 
-class _NotThereError(Exception):
+class _NotThereError(RuntimeError):
     """The server knows no such job."""
 
 
@@ -41,15 +41,17 @@ class _Client(JobSubmissionClient):
         return super()._do_request(*args, timeout=self._timeout_s, **kwargs)
 
     def _raise_error(self, r: Any) -> None:
-        if r.status_code == 404:
+        if r.status_code == 404 and "does not exist" in r.text:  # another server's 404 is not about a job
             raise _NotThereError
         super()._raise_error(r)
 
 
 @dataclass(frozen=True)
 class JobServer:
-    """The job server at `address`, or, without one, that of the cluster this process is in. Every call blocks, for
-    `timeout_s` at most, and raises Problem UNAVAILABLE when the server does not answer, or refuses us."""
+    """The job server at `address`, or, without one, that of the cluster this process is in.
+
+    Every call blocks, and raises Problem UNAVAILABLE when the server says nothing for `timeout_s`, or refuses us.
+    """
 
     address: str | None
     timeout_s: float
@@ -98,24 +100,23 @@ class JobServer:
 
     def find(self, job_id: str) -> Record | None:
         """What the server knows of a job; None when there is none of this id, or it is none of ours."""
-        try:
-            with _translated():
-                return _record(self._client().get_job_info(job_id))
-        except _NotThereError:
-            return None
+        with _translated(), suppress(_NotThereError):
+            return _record(self._client().get_job_info(job_id))
+        return None
 
     def all(self) -> list[Record]:
         """All jobs of ours that this cluster remembers."""
         with _translated():
             return [job for one in self._client().list_jobs() if (job := _record(one)) is not None]
 
-    def output(self, job_id: str) -> list[str]:
-        """The lines a job has written so far; none when they are gone with their node."""
-        try:
-            with _translated():
+    def output(self, job_id: str) -> list[str] | None:
+        """The lines a job has written so far; None when they cannot be read: they go with the node that had them."""
+        with _translated():
+            try:
                 return self._client().get_job_logs(job_id).splitlines()
-        except _NotThereError:
-            return []
+            except RuntimeError as error:  # the server answers, but for these
+                _log.warning("no output of %s: %s", job_id, error)
+                return None
 
     def stop(self, job_id: str) -> None:
         """Ask a job to commit and end; nothing happens when it has ended."""
