@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests that need Ray: `make test` runs them beside the others."""
     for item in items:
         if isinstance(item, pytest.Function) and (
-            "ray_session" in item.fixturenames or hasattr(item.module, "RayCluster")
+            "ray_session" in item.fixturenames or hasattr(item.module, "RayCluster") or hasattr(item.module, "served")
         ):
             item.add_marker(pytest.mark.cluster)
 

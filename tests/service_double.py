@@ -15,6 +15,8 @@ from assay.registry.place import RegistrySpec
 from assay.serving.champion import Champion, Machine
 from assay.serving.door import Door, DoorSpec, Gate
 from assay.serving.ingress import build_api
+from assay.serving.job_desk import JobDesk
+from assay.serving.job_server import JobServer
 from assay.serving.judging import Item, Judged, judge_items
 from assay.serving.keys import Key, Scope
 from assay.serving.metrics import page
@@ -67,7 +69,8 @@ def service_double(release: Release, **settings: Any) -> Iterator[Double]:
     async def metrics() -> bytes:
         return page({"one": gate.metrics.families()})
 
-    door = Door(build_api(service, metrics), gate)
+    desk = JobDesk(args.jobs, JobServer.of(args.jobs), args.registry)
+    door = Door(build_api(service, metrics, desk), gate)
     with TestClient(door, raise_server_exceptions=False, headers={"authorization": f"Bearer {secret}"}) as client:
         yield Double(service, client, items)
     champion.guard.close()

@@ -28,7 +28,7 @@ TORCH_AT_HOME = {
 RAY_AT_HOME = {
     "platform": set(),
     "jobs": {"pipeline.py", "inlet.py"},
-    "serving": {"app.py", "replica.py"},
+    "serving": {"app.py", "replica.py", "job_server.py"},
     "registry": set(),
 }
 

@@ -99,10 +99,11 @@ def test_a_killed_driver_resumes_where_it_was(
     assert proof_of(tmp_path / "undisturbed").digest == proof.digest
 
 
-def test_an_interrupt_commits_and_says_how_to_go_on(driver: Driver, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_commits_and_says_how_to_go_on(driver: Driver, tmp_path: Path, interrupt: signal.Signals) -> None:
     stopped = driver.start(tmp_path / "stopped")
     wait_for_commit(tmp_path / "stopped", stopped)
-    stopped.send_signal(signal.SIGINT)
+    stopped.send_signal(interrupt)
     _, told = stopped.communicate(timeout=60)
     assert stopped.returncode == 4, told
     assert "Interrupted" in told

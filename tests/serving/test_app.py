@@ -14,6 +14,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from infra.bench.object_store import free_port
 from infra.bench.served import Served, descendants, served
 from tests.service_double import GOLDEN, new_key
 
@@ -40,11 +41,17 @@ def ours() -> tuple[str, dict[str, Any]]:
 def service(
     tmp_path_factory: pytest.TempPathFactory, keyring: Path, ours: tuple[str, dict[str, Any]]
 ) -> Iterator[Served]:
-    """The bundled release, served with a keyring, on two replicas that each have a logical GPU's share of CPUs."""
-    config = tmp_path_factory.mktemp("config") / "serve.yaml"
-    config.write_text(json.dumps({"keyring": str(keyring), "keys": [ours[1]]}))
-    flags = ["--config", str(config), "--replicas.least", "2", "--replicas.most", "2", "--replicas.cpus", "0.5"]
-    with served(tmp_path_factory.mktemp("served"), flags) as running:
+    """The bundled release, served with a keyring and places for jobs, by two replicas."""
+    folder = tmp_path_factory.mktemp("config")
+    jobs = {
+        "sources": [{"name": "uploads", "uri": str(folder / "bucket"), "tenants": ["acme"]}],
+        "stores": [{"name": "audit", "uri": str(folder / "store"), "tenants": ["acme"]}],
+        "address": f"http://127.0.0.1:{free_port()}",
+    }
+    config = folder / "serve.yaml"
+    config.write_text(json.dumps({"keyring": str(keyring), "keys": [ours[1]], "jobs": jobs}))
+    flags = ["--config", str(config), "--replicas.least", "2", "--replicas.most", "2", "--replicas.cpus", "0.25"]
+    with served(tmp_path_factory.mktemp("served"), flags, {"RAY_OVERRIDE_RESOURCES": '{"CPU": 4}'}) as running:
         yield Served(running.url, ours[0], running.release, running.process, running.log)
 
 
@@ -194,3 +201,15 @@ def test_the_front_is_mended(service: Served) -> None:
 
 def _command_lines(process: int) -> list[str]:
     return [title for _, title in descendants(process)]
+
+
+def test_jobs_are_asked_for_by_named_places_only(service: Served) -> None:
+    """That they run is shown with a job server, in `test_job_server.py`; this service has none."""
+    asked = {"kind": "backfill", "source": {"name": "uploads", "path": "today/"}, "store": {"name": "rivals"}}
+    foreign = ask(service, "/v1/jobs", json=asked)
+    assert (foreign.status_code, foreign.json()["code"]) == (403, "place_refused")
+    path = ask(service, "/v1/jobs", json={**asked, "source": {"name": "uploads", "path": "../x"}})
+    assert (path.status_code, path.json()["code"]) == (403, "place_refused")
+    nowhere = ask(service, "/v1/jobs", json={**asked, "store": {"name": "audit"}})
+    assert (nowhere.status_code, nowhere.json()["code"]) == (503, "unavailable")
+    assert "retry-after" in nowhere.headers

@@ -1,9 +1,8 @@
-"""Replicas are added while there is more to do, each with its GPU; logical ones, here."""
+"""Replicas are added while there is more to do, and GPUs for them; logical ones, here."""
 
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -12,20 +11,23 @@ from infra.bench.served import Served, served
 from tests.jobs.colour_releases import colour_release
 from tests.service_double import GOLDEN
 
+MORE_S = 6
+"""Long enough for a third, were there a GPU for it."""
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One replica, that may become two on a machine of two GPUs."""
+    """One replica, that may become three, on a machine of two GPUs."""
     folder = tmp_path_factory.mktemp("scaling")
     release = colour_release(folder / "release")
-    replicas = {"most": "2", "gpus": "1", "cpus": "0.5", "load": "1", "up-s": "1"}
+    replicas = {"most": "3", "gpus": "1", "cpus": "0.5", "load": "1", "up-s": "1"}
     flags = ["--release", str(release.directory)]
     flags += [word for name, value in replicas.items() for word in (f"--replicas.{name}", value)]
     with served(folder, flags, {"RAY_OVERRIDE_RESOURCES": '{"CPU": 2, "GPU": 2}'}) as running:
         yield running
 
 
-def test_a_replica_is_added_under_load(service: Served) -> None:
+def test_replicas_are_added_under_load_while_there_are_gpus(service: Served) -> None:
     assert len(service.replicas()) == 1
     ended, failed = threading.Event(), list[int]()
 
@@ -44,17 +46,10 @@ def test_a_replica_is_added_under_load(service: Served) -> None:
         until = time.monotonic() + 90
         while len(service.replicas()) < 2 and time.monotonic() < until:
             time.sleep(0.5)
+        time.sleep(MORE_S)
     finally:
         ended.set()
         for client in clients:
             client.join()
     assert len(service.replicas()) == 2
     assert failed == []
-
-
-def test_each_replica_has_a_gpu_of_its_own(service: Served) -> None:
-    seen = set()
-    for process in service.replicas():
-        variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-        seen |= {one for one in variables if one.startswith(b"CUDA_VISIBLE_DEVICES=")}
-    assert len(service.replicas()) == 2 or seen

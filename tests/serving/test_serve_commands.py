@@ -10,7 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 from assay.jobs.cli import main
 from assay.platform.errors import SpecError
 from assay.serving.serve_args import ServeArgs
-from assay.serving.serve_commands import ServeSpec, _variables
+from assay.serving.serve_commands import _INSIDE, ServeSpec, _variables
 from assay.serving.watcher import Watcher
 from tests.service_double import new_key
 
@@ -50,8 +50,7 @@ def test_kuberays_nodes_have_the_variables_that_we_set() -> None:
     cluster = yaml.safe_load(KUBERAY.read_text())["spec"]["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     ours = _variables(ServeSpec())
-    apart = {"RAY_SERVE_HAPROXY_BINARY_PATH", "RAY_SERVE_HAPROXY_NBTHREAD"}
-    apart |= {"RAY_SERVE_HAPROXY_STATS_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT"}  # each pod has its own
+    apart = {"RAY_SERVE_HAPROXY_BINARY_PATH", "RAY_SERVE_HAPROXY_NBTHREAD", *_INSIDE}  # each pod has ports of its own
     for group in groups:
         (container,) = group["template"]["spec"]["containers"]
         told = {one["name"]: one["value"] for one in container["env"]}

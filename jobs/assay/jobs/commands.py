@@ -35,7 +35,8 @@ from assay.jobs.forget import ForgetSpec
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
 from assay.jobs.plan import PlanSpec
-from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
+from assay.jobs.printed import FLAT, AsJson, AsLines, print_facts, warn_unrecorded
+from assay.jobs.progress_lines import ProgressLines
 from assay.jobs.repair import RepairSpec
 from assay.jobs.reporting import ReportSpec
 from assay.jobs.run import BackfillFacts
@@ -98,19 +99,20 @@ def plan(spec: Annotated[PlanCommand, FLAT], *, as_json: AsJson = False) -> int:
     return 0
 
 
-def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False) -> int:
+def backfill(spec: Annotated[BackfillSpec, FLAT], *, as_json: AsJson = False, as_lines: AsLines = False) -> int:
     """Observe and judge every image of a source. Run the same command again to resume, or to catch up."""
-    facts = run_backfill(spec, as_json)
+    facts = run_backfill(spec, as_json, as_lines)
     warn_unrecorded(facts)
-    print_facts(facts, as_json, "backfill")
+    print_facts(facts, as_json or as_lines, "backfill")
     return _judged(facts, spec)
 
 
-def run_backfill(spec: BackfillSpec, as_json: bool) -> BackfillFacts:
+def run_backfill(spec: BackfillSpec, as_json: bool, as_lines: bool = False) -> BackfillFacts:
     """Run a backfill with the panel and the signals of a terminal."""
     command = shown_command(sys.argv[1:])
     with native_log_aside() as terminal:
-        panel = Panel(Console(file=terminal), show=not as_json)
+        console = Console(file=terminal)
+        panel = ProgressLines(console) if as_lines else Panel(console, show=not as_json)
         with panel, stoppable(panel, command) as stop:
             try:
                 return backfill_job.backfill(spec, panel, stop, command)

@@ -8,6 +8,7 @@ Its source is Arrow blocks held by the driver (`feed.py`, `inlet.py`), so no rea
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -67,12 +68,13 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
         if ours:
             if address == "local":
                 os.environ.update(NO_TASK_EVENTS | os.environ)
-            ray.init(
-                address=address,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _own_signals():
+                ray.init(
+                    address=address,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
             # What raylets say of lost nodes and actors, Ray prints on stdout whatever `log_to_driver` is: there, the
             # command prints one JSON object and nothing else.
             ray._private.worker._worker_logs_enabled = False
@@ -94,6 +96,18 @@ def joined(spec: ClusterSpec) -> Iterator[Cluster]:
                 ray.shutdown()
             else:
                 hold_up()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Within, Ray may take SIGTERM: its handler ends the process on the spot. After it, whoever had it before has it
+    again, such as a command that commits first; a Ray job is stopped with it, and a pod."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _quiet() -> None:

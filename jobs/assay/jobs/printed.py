@@ -19,6 +19,12 @@ from assay.jobs.release_choice import ChosenFacts
 FLAT = Parameter(name="*")
 """A Spec's fields are flags of their own."""
 AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
+AsLines = Annotated[
+    bool,
+    Parameter(
+        name="--json-lines", help="print how it goes, too: JSON objects on stdout, one a line, the last as --json"
+    ),
+]
 
 
 def warn_unrecorded(facts: RecordedFacts) -> None:

@@ -11,25 +11,27 @@ from rich.console import Console
 from assay.jobs.commands import shown_command, stoppable
 from assay.jobs.native_log import native_log_aside
 from assay.jobs.panel import Panel
-from assay.jobs.printed import FLAT, AsJson, print_facts, warn_unrecorded
+from assay.jobs.printed import FLAT, AsJson, AsLines, print_facts, warn_unrecorded
+from assay.jobs.progress_lines import ProgressLines
 from assay.jobs.reaudit import ReauditFacts, ReauditSpec
 from assay.jobs.reaudit import reaudit as run
 from assay.platform.errors import AssayError
 
 
-def reaudit(spec: Annotated[ReauditSpec, FLAT], *, as_json: AsJson = False) -> int:
+def reaudit(spec: Annotated[ReauditSpec, FLAT], *, as_json: AsJson = False, as_lines: AsLines = False) -> int:
     """Judge all that a store has observed under another release or policy; no picture is fetched."""
-    facts = run_reaudit(spec, as_json)
+    facts = run_reaudit(spec, as_json, as_lines)
     warn_unrecorded(facts)
-    print_facts(facts, as_json, "reaudit")
+    print_facts(facts, as_json or as_lines, "reaudit")
     return 0
 
 
-def run_reaudit(spec: ReauditSpec, as_json: bool) -> ReauditFacts:
+def run_reaudit(spec: ReauditSpec, as_json: bool, as_lines: bool = False) -> ReauditFacts:
     """Run a re-audit with the panel and the signals of a terminal."""
     command = shown_command(sys.argv[1:])
     with native_log_aside() as terminal:
-        panel = Panel(Console(file=terminal), show=not as_json)
+        console = Console(file=terminal)
+        panel = ProgressLines(console) if as_lines else Panel(console, show=not as_json)
         with panel, stoppable(panel, command) as stop:
             try:
                 return run(spec, panel, stop, command)

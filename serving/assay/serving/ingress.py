@@ -3,10 +3,9 @@
 Knows FastAPI. Does not know Ray: it is given a service.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
@@ -17,25 +16,32 @@ from assay.serving.catalogue_routes import catalogue_router
 from assay.serving.door import FACTS
 from assay.serving.health_routes import MetricsPage, health_router
 from assay.serving.intake import of_errors
-from assay.serving.keys import Scope
+from assay.serving.job_desk import JobDesk
+from assay.serving.job_routes import job_router
+from assay.serving.keys import Key, Scope
 from assay.serving.moderations import ModerationRequest
-from assay.serving.problem import MEDIA_TYPE, Code, Problem
+from assay.serving.problem import MEDIA_TYPE, Code, Problem, ProblemDocument
 from assay.serving.refusals import READING, declared
 from assay.serving.schemas import AnalyzeRequest
 from assay.serving.service import Service
 
 OPEN = {"/healthz", "/readyz"}
 """Answered without a key."""
-_BODIES = (AnalyzeRequest, ModerationRequest)
-"""Documents that routes read themselves, in a thread where they are large."""
+_DOCUMENTS = (AnalyzeRequest, ModerationRequest, ProblemDocument)
+"""Those that FastAPI does not see: routes read them themselves, in a thread where they are large, or refuse so."""
 _BY_STATUS = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED}
 _ABOUT = "Images held against a library of text: the same verdicts as a batch audit, over HTTP."
 
 
-def build_api(service: Service, page: MetricsPage, more: Iterable[APIRouter] = ()) -> FastAPI:
-    """The application of one replica; `more` are routers that not every service has."""
+def build_api(service: Service, page: MetricsPage, desk: JobDesk) -> FastAPI:
+    """The application of one replica. Jobs are judged by the release of the moment, pinned, where they name none."""
     api = FastAPI(title="Assay", version="1", description=_ABOUT, docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (analyze_router(service), catalogue_router(service), health_router(service, page), *more):
+
+    def signed(request: Request) -> Key:
+        return service.signed(request, Scope.JOBS)
+
+    jobs = job_router(desk, signed, lambda: service.standing.champion.pin.ref)
+    for router in (analyze_router(service), catalogue_router(service), health_router(service, page), jobs):
         api.include_router(router)
 
     @api.get("/openapi.json", tags=["catalogue"], responses=declared(READING))
@@ -55,7 +61,7 @@ def describe(api: FastAPI) -> dict[str, Any]:
     """The OpenAPI document: with the bodies that routes read themselves, and how keys are shown."""
     document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
     _, bodies = models_json_schema(
-        [(one, "validation") for one in _BODIES], ref_template="#/components/schemas/{model}"
+        [(one, "validation") for one in _DOCUMENTS], ref_template="#/components/schemas/{model}"
     )
     document["components"]["schemas"] |= bodies["$defs"]
     document["components"]["securitySchemes"] = {

@@ -12,6 +12,8 @@ from assay.platform.release import resolve_release
 from assay.serving.champion import Champion, Machine, label_facts, new_guard
 from assay.serving.door import DoorSpec, Gate
 from assay.serving.ingress import build_api
+from assay.serving.job_desk import JobDesk
+from assay.serving.job_server import JobServer
 from assay.serving.judging import Item, Judged
 from assay.serving.serve_args import ServeArgs
 from assay.serving.service import Service
@@ -27,7 +29,7 @@ def document() -> dict[str, Any]:
     guard = new_guard(release, machine)
     champion = Champion(pin_directory(release), release, guard, {moderator.policy.name: moderator}, labels)
     service = Service(args, Gate(DoorSpec()), champion, _nobody)
-    return build_api(service, _nothing).openapi()
+    return build_api(service, _nothing, JobDesk(args.jobs, JobServer.of(args.jobs), args.registry)).openapi()
 
 
 async def _nobody(item: Item) -> Judged:

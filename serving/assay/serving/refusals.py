@@ -13,12 +13,12 @@ JUDGING = (
 
 
 def declared(codes: tuple[Code, ...]) -> dict[int | str, dict[str, Any]]:
-    """What a route may refuse with; one status may have several codes."""
+    """What a route may refuse with; one status may have several codes. `ingress.py` adds the document itself."""
     schema = {"schema": {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}}
     told: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         status = KINDS[code].status
         named = [one for one in codes if KINDS[one].status == status]
         about = "; ".join(f"`{one}`: {KINDS[one].title}" for one in named)
-        told[status] = {"model": ProblemDocument, "description": about, "content": {MEDIA_TYPE: schema}}
+        told[status] = {"description": about, "content": {MEDIA_TYPE: schema}}
     return told

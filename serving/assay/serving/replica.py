@@ -23,6 +23,8 @@ from assay.serving.access_log import access_logger, write_line
 from assay.serving.champion import Machine
 from assay.serving.door import Door, this_gate
 from assay.serving.ingress import build_api
+from assay.serving.job_desk import JobDesk
+from assay.serving.job_server import JobServer
 from assay.serving.judging import Item, Judged, Seen, judge_items
 from assay.serving.metrics import page
 from assay.serving.orders import Orders, Report
@@ -86,7 +88,8 @@ class Replica:
         self._together = asyncio.create_task(self._talk())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return Door(build_api(self._service, self._watcher.metrics.remote), this_gate())
+        desk = JobDesk(self._args.jobs, JobServer.of(self._args.jobs), self._args.registry)
+        return Door(build_api(self._service, self._watcher.metrics.remote, desk), this_gate())
 
     async def _talk(self) -> None:
         """Report and follow, for as long as the replica lives. Without a watcher it goes on as it is."""

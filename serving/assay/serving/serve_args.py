@@ -12,6 +12,7 @@ from assay.platform.errors import SpecError
 from assay.platform.spec import Spec
 from assay.platform.storage import StorageSpec
 from assay.registry.place import RegistrySpec
+from assay.serving.job_places import JobsSpec
 from assay.serving.keys import Key
 from assay.serving.limits import ONLINE_BUDGET, BatchSpec, LimitSpec
 from assay.serving.proof import GoldenImage
@@ -58,6 +59,7 @@ class ServeArgs(Spec):
     budget: Budget = Field(ONLINE_BUDGET, description="what one image may cost")
     golden: tuple[GoldenImage, ...] = Field((), description="stored images whose verdicts must be right before a swap")
     remote: RemoteSpec = Field(RemoteSpec(), description="addresses that images are fetched from; none")
+    jobs: JobsSpec = Field(JobsSpec(), description="jobs that may be submitted: places, and whose they are; none")
     storage: StorageSpec = Field(StorageSpec(), description="object storage of keyring and golden images")
     shadow: bool = Field(True, description="let the challenger judge the same embeddings, and tell its differences")
     poll_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks at the promotion log")

@@ -26,6 +26,12 @@ from assay.serving.serve_args import ServeArgs
 from assay.serving.watcher import Watcher
 
 AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
+_INSIDE = (
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_HAPROXY_METRICS_PORT",
+)
+"""Ports that nobody outside needs."""
 _DRAIN_S, _HARD_STOP_S, _ANSWER_S = 5, 30, 10
 
 
@@ -71,7 +77,10 @@ def _cluster(spec: ServeSpec) -> dict[str, Any]:
     address = spec.address or os.environ.get("RAY_ADDRESS")
     if address is not None:
         return {"address": address}
-    return {"address": "local", "include_dashboard": False}
+    return {
+        "address": "local",
+        "include_dashboard": bool(spec.jobs.stores and not spec.jobs.address),
+    }  # jobs go through its server
 
 
 def _variables(spec: ServeSpec) -> dict[str, str]:
@@ -88,22 +97,15 @@ def _variables(spec: ServeSpec) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(_HARD_STOP_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_S),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(8404)),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(9101)),
+        **{name: _free_port() for name in _INSIDE},
     }
 
 
-def _free_port(wanted: int) -> int:
-    """The port, or another where something has it already."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise SpecError("this machine has no port left", fix="end what listens, or start it in a container of its own")
+def _free_port() -> str:
+    """A port for what only this machine sees: several services may run on it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def _refuse_busy(spec: ServeSpec) -> None:
