@@ -66,6 +66,36 @@ def test_a_file_of_another_application_is_refused(tmp_path: Path, capsys: pytest
     assert "assay.serving.app:app" in capsys.readouterr().err
 
 
+def test_what_is_printed_is_what_is_served(
+    seen: list[ServeArgs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [
+        "--keyring",
+        "s3://b/keys.yaml",
+        "--replicas.most",
+        "3",
+        "--remote.buckets",
+        "s3://bucket/x",
+        "--batch.views",
+        "32",
+    ]
+    assert main(["serve", "--print-config", "--port", "8001", *flags]) == 0
+    (tmp_path / "serve.yaml").write_text(text := capsys.readouterr().out)
+    config = ServeDeploySchema.model_validate(yaml.safe_load(text))
+    assert config.http_options.port == 8001
+    for asked in (["--config", str(tmp_path / "serve.yaml")], flags):
+        with pytest.raises(Started):
+            main(["serve", *asked])
+    assert seen[0] == seen[1] == ServeArgs.model_validate(config.applications[0].args)
+
+
+def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    secret = ["--keyring", "keys.yaml", "--registry.password", "canary-4711"]
+    assert main(["serve", "--print-config", *secret]) == 2
+    assert "canary" not in "".join(capsys.readouterr())
+    assert main(["serve", "--print-config"]) == 2  # nobody may ask it
+
+
 def test_a_port_that_is_taken_is_told_before_anything_starts(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -22,9 +22,8 @@ from assay.serving.admission import AGAIN_S
 from assay.serving.door import CALLBACK, VARIABLE, DoorSpec
 from assay.serving.limits import requests_at_once
 from assay.serving.replica import Replica, WatcherDeployment
-from assay.serving.serve_args import ServeArgs
+from assay.serving.serve_args import NAME, ServeArgs
 
-NAME = "assay"
 HEALTH_S, SILENT_S = 2.0, 10.0
 DRAIN_S = 20.0
 _MEASURED_S, _LOOK_BACK_S = 1.0, 5.0

@@ -18,6 +18,9 @@ from assay.serving.limits import ONLINE_BUDGET, BatchSpec, LimitSpec
 from assay.serving.proof import GoldenImage
 from assay.serving.remote_images import RemoteSpec
 
+NAME = "assay"
+"""Of the Serve application."""
+
 
 class ReplicaSpec(Spec):
     """How many replicas there are, and what each takes of the cluster."""

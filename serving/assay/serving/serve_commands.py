@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from cyclopts import Parameter
 from pydantic import Field
 from rich.console import Console
@@ -22,7 +23,7 @@ from assay.platform.errors import SpecError
 from assay.serving.front import PROGRAM
 from assay.serving.keys import Scope
 from assay.serving.new_key import NewKeySpec, make_key
-from assay.serving.serve_args import ServeArgs
+from assay.serving.serve_args import NAME, ServeArgs
 from assay.serving.watcher import Watcher
 
 AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
@@ -32,6 +33,8 @@ _INSIDE = (
     "RAY_SERVE_HAPROXY_METRICS_PORT",
 )
 """Ports that nobody outside needs."""
+_HIDDEN = "**********"
+"""How pydantic writes a secret."""
 _DRAIN_S, _HARD_STOP_S, _ANSWER_S = 5, 30, 10
 
 
@@ -50,8 +53,18 @@ class ServeSpec(ServeArgs):
 _SERVE = ServeSpec()
 
 
-def serve(spec: Annotated[ServeSpec, Parameter(name="*")] = _SERVE, *, as_json: AsJson = False) -> int:
+def serve(
+    spec: Annotated[ServeSpec, Parameter(name="*")] = _SERVE,
+    *,
+    print_config: Annotated[
+        bool, Parameter(help="print the configuration for `serve deploy` and KubeRay, and end")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
     """Serve a release over HTTP until told to stop. Without keys, one is made for this run and shown."""
+    if print_config:
+        print(config_text(spec), end="")
+        return 0
     console = Console(stderr=True, quiet=as_json, highlight=False)
     secret = None
     if spec.keyring is None and not spec.keys:
@@ -71,6 +84,27 @@ def serve(spec: Annotated[ServeSpec, Parameter(name="*")] = _SERVE, *, as_json: 
         with console.status("answering what is under way, then ending"):
             end()
     return 0
+
+
+def config_text(spec: ServeSpec) -> str:
+    """The service as a configuration of Serve's, in YAML: what is not as by default.
+
+    Raises:
+        SpecError: nobody may ask it, or it has a password, which belongs in the nodes' environment.
+    """
+    args = spec.args()
+    args.refuse_locked()
+    said = args.model_dump(mode="json", exclude_defaults=True)
+    if _HIDDEN in json.dumps(said):
+        why = "it would stand in the configuration, and be shown with it"
+        raise SpecError("a password is among the settings", why=why, fix="set AWS_… and MLFLOW_… on the nodes instead")
+    application = {"name": NAME, "route_prefix": "/", "import_path": "assay.serving.app:app", "args": said}
+    document = {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": spec.host, "port": spec.port},
+        "applications": [application],
+    }
+    return str(yaml.safe_dump(document, sort_keys=False))
 
 
 def _cluster(spec: ServeSpec) -> dict[str, Any]:
