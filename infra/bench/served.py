@@ -38,7 +38,7 @@ class Served:
 
     def replicas(self) -> list[int]:
         """Process ids of its replicas."""
-        return [process for process, title in _descendants(self.process) if "Replica" in title]
+        return [process for process, title in _descendants(self.process) if ":Replica" in title]
 
 
 @contextmanager
