@@ -13,9 +13,9 @@ from infra.bench.bench import Bench, Regime
 from infra.bench.figure import Figure, Result
 from infra.bench.load import LoadFacts, LoadSpec, put_load
 from infra.bench.memory import PeakMemory, family_bytes
-from infra.bench.online_sides import CLIENTS, SETTLE_S, minimal_side, online, online_side
+from infra.bench.online_sides import CLIENTS, SETTLE_S, HttpSide, minimal_side, online, online_side
 from infra.bench.pictures import compose_posted, link_pictures
-from infra.bench.race import SideError, race
+from infra.bench.race import MakeSide, SideError, race
 from infra.bench.served import Served
 
 PICTURES = 64
@@ -32,7 +32,7 @@ def beside_loop(bench: Bench) -> Result:
     task = bench.task(release, 1, BatchSpec().views)
     images = bench.images("real")
     task = task.model_copy(update={"pictures": str(link_pictures(posted, bench.scratch(), images)), "images": images})
-    sides = {
+    sides: dict[str, MakeSide] = {
         "HTTP": partial(_online, bench, "real", posted),
         "loop": partial(bench.child, "infra.bench.online_sides:ModeratorLoop", task),
     }
@@ -48,7 +48,7 @@ def beside_loop(bench: Bench) -> Result:
 def beside_minimal(bench: Bench) -> Result:
     """The whole service ÷ a handler that decodes and answers, where the encoder costs nothing."""
     posted, seconds = _posted(bench), bench.spec.online_s
-    sides = {
+    sides: dict[str, MakeSide] = {
         "HTTP": partial(_online, bench, "null", posted),
         "minimal": partial(
             minimal_side, bench.scratch(), bench.release("null"), posted[0].parent, seconds, bench.cores
@@ -63,7 +63,7 @@ def beside_minimal(bench: Bench) -> Result:
     )
 
 
-def _online(bench: Bench, regime: Regime, posted: Sequence[Path]) -> object:
+def _online(bench: Bench, regime: Regime, posted: Sequence[Path]) -> HttpSide:
     release, seconds = bench.release(regime), bench.spec.online_s
     return online_side(bench.scratch(), release, posted[0].parent, seconds, bench.cores)
 
