@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 
 from infra.bench.served import Served
 
+PAUSE_S = 0.5
+"""Before a request is tried again: that of OpenAI's official client."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -63,6 +66,7 @@ class Traffic:
                 self.answers.append(post(connection, self.service, self.body))
                 if self.answers[-1].status != 200:
                     connection.close()
+                    time.sleep(PAUSE_S)
                     self.answers.append(post(connection, self.service, self.body, retried=True))
 
 

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from PIL import Image
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
 
 from assay.platform.batch import ImageBatch, Looked
 from assay.platform.budget import Budget
@@ -33,7 +35,7 @@ from infra.bench.load import LoadSpec, put_load
 from infra.bench.memory import family, family_bytes
 from infra.bench.served import Served, served
 from tests.jobs.colour_releases import colour_release
-from tests.serving.steady_traffic import Traffic, connect, post
+from tests.serving.steady_traffic import PAUSE_S, Traffic, connect, post
 from tests.small_registry import move
 
 PROMOTIONS, KILLS = 20, 10
@@ -109,11 +111,15 @@ def wait_until(done: Callable[[], bool], seconds: float) -> float:
 
 def replicas(service: Served) -> dict[str, str]:
     """The release of each replica, as the service tells it."""
-    page = requests.get(f"{service.url}/metrics", headers=service.headers, timeout=60).text
-    return {
-        replica: release
-        for release, replica in re.findall(r'assay_release_info{.*?release="([^"]*)",replica="([^"]*)"', page)
-    }
+    found = re.findall(r'assay_release_info{.*?release="([^"]*)",replica="([^"]*)"', metrics_page(service))
+    return {replica: release for release, replica in found}
+
+
+def metrics_page(service: Served) -> str:
+    """Asked again where the replica dies that was asked."""
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=Retry(2, backoff_factor=PAUSE_S)))
+        return session.get(f"{service.url}/metrics", headers=service.headers, timeout=60).text
 
 
 def serves(service: Served, releases: list[str]) -> bool:
@@ -172,7 +178,7 @@ async def dawdle(service: Served, before: int) -> tuple[int, int]:
         if number % 2:
             writer.write((head + signed).encode())
         sent, until = (head + "x-slow: " + 10_000 * "a").encode(), time.monotonic() + 40
-        answer = asyncio.create_task(reader.read())
+        answer = asyncio.create_task(reader.read(64))
         for at in range(len(sent)):
             writer.write(sent[at : at + 1])
             done, _ = await asyncio.wait([answer], timeout=0.5)
@@ -243,14 +249,45 @@ def decoders(service: Served) -> list[int]:
 
 
 def test_ten_dead_replicas_cost_no_request_that_is_tried_again(running: Running) -> None:
-    service, killed = running.service, []
+    service, deaths = running.service, []
     with Traffic(service, BODY, clients=4) as traffic:
-        for _ in range(KILLS):
-            wait_until(lambda: len(service.replicas()) == 2 and len(replicas(service)) == 2, 60)
-            killed.append(time.monotonic())
-            os.kill(service.replicas()[0], signal.SIGKILL)
-            time.sleep(1)
-    assert not [one for one in traffic.failed if one.retried], "none fails twice"
+        seen = Seen(service)
+        for number in range(KILLS):
+            wait_until(partial(seen.are, 2 + number), 60)
+            deaths.append(kill(service.replicas()[0]))
+        wait_until(partial(seen.are, 2 + KILLS), 60)
+    assert not [one for one in traffic.failed if one.retried], [one for one in traffic.failed if one.retried]
     for answer in traffic.failed:
-        assert any(answer.began <= moment <= answer.ended for moment in killed), "it was not under way then"
+        assert any(answer.began <= dead and answer.ended >= killed for killed, dead in deaths), (answer, deaths)
     print(f"{len(traffic.failed)} of {len(traffic.answers)} requests had to be tried again, of {KILLS} kills")
+
+
+class Seen:
+    """Replicas that have answered requests of clients, the dead ones among them."""
+
+    def __init__(self, service: Served) -> None:
+        self._service, self._names = service, set[str]()
+
+    def are(self, count: int) -> bool:
+        page = metrics_page(self._service)
+        form = r'assay_requests_total{replica="([^"]*)",route="/v1/analyze",status="200"}'
+        self._names |= set(re.findall(form, page))
+        return len(self._names) == count
+
+
+def kill(process: int) -> tuple[float, float]:
+    """Kill it; when that was, and when the last of its threads, and its connections with it, was gone."""
+    killed = time.monotonic()
+    os.kill(process, signal.SIGKILL)
+    while (tasks := Path(f"/proc/{process}/task")).is_dir() and (
+        len(list(tasks.iterdir())) > 1 or not is_dead(process)
+    ):
+        time.sleep(0.001)
+    return killed, time.monotonic()
+
+
+def is_dead(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] in {"Z", "X"}
+    except OSError:
+        return True
