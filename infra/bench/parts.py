@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from infra.bench import encoder_efficiency, growth, guards, ratios, reaudit, request_count, resume, rollback, start_up
+from infra.bench import (
+    encoder_efficiency,
+    growth,
+    guards,
+    online,
+    ratios,
+    reaudit,
+    request_count,
+    resume,
+    rollback,
+    start_up,
+)
 from infra.bench.bench import Bench, Regime, Sides
 from infra.bench.figure import Result
 
@@ -39,6 +50,9 @@ PARTS: Mapping[str, Part] = {
     "R12": Part(request_count.measure),
     "R13": Part(start_up.measure),
     "R14": Part(rollback.measure),
+    "R15": Part(online.beside_loop),
+    "R16": Part(online.beside_minimal),
+    "R17": Part(online.under_load),
     "guards": Part(guards.measure),
 }
 

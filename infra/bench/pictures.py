@@ -24,12 +24,15 @@ from assay.jobs.scene import Art, Rng, compose_photograph, compose_scene
 from assay.platform.spec import Spec
 
 PLAIN, LARGE, PROGRESSIVE, ODD_COLOUR, TRUNCATED = "plain", "large", "progressive", "odd-colour", "truncated"
+POSTED = "posted"
+"""What is posted to the service: each some 100 KB."""
 SHARES = {LARGE: 0.05, PROGRESSIVE: 0.02, ODD_COLOUR: 0.01, TRUNCATED: 0.01}
 """Of all images; the rest are plain."""
 ORIGINALS = {LARGE: 8, PROGRESSIVE: 20, ODD_COLOUR: 10, TRUNCATED: 10}
 """Pictures drawn of each kind."""
 SIZE = (500, 375)
-LARGE_SIZES = ((3264, 2448), (3600, 2700), (4000, 3000))
+SIZES = {LARGE: ((3264, 2448), (3600, 2700), (4000, 3000)), POSTED: ((720, 540),)}
+"""Of the kinds that have others."""
 QUALITY = 90
 GRAIN = 5.0
 """Noise of a camera, in levels: with it a plain file has some 50 KB, as ImageNet's do."""
@@ -53,6 +56,12 @@ def compose_pictures(folder: Path, spec: PicturesSpec) -> list[Path]:
     counts = {kind: min(count, kinds.count(kind)) for kind, count in wanted.items()}
     drawn = {kind: cycle(originals) for kind, originals in _draw(counts, spec.seed).items() if originals}
     return [_write(folder, number, kind, next(drawn[kind])) for number, kind in enumerate(kinds)]
+
+
+def compose_posted(folder: Path, count: int, seed: int) -> list[Path]:
+    """Write pictures of some 100 KB each, as people post them; their paths."""
+    drawn = _draw({POSTED: count}, seed)[POSTED]
+    return [_write(folder, number, POSTED, original) for number, original in enumerate(drawn)]
 
 
 def link_pictures(paths: list[Path], folder: Path, count: int) -> Path:
@@ -106,7 +115,8 @@ def _art() -> Art:
 
 def _draw_one(kind: str, seed: int, number: int) -> bytes:
     rng = np.random.default_rng([seed, *kind.encode(), number])
-    size = LARGE_SIZES[number % len(LARGE_SIZES)] if kind == LARGE else SIZE
+    sizes = SIZES.get(kind, (SIZE,))
+    size = sizes[number % len(sizes)]
     picture = _grained(_scene(rng).resize(size, Image.Resampling.BICUBIC), rng)
     if kind == ODD_COLOUR:
         picture = picture.convert("L" if number % 2 else "CMYK")

