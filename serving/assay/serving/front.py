@@ -3,7 +3,8 @@
 Knows the configuration that Serve 2.60 writes: it waits for ever for a request's head, shows its statistics to
 everybody, lets any user of the machine steer it, tells failures as plain text, and turns to Serve's own proxy, which
 reads bodies without a bound, when no replica answers. Serve has no setting for these, but one for which program is
-started (`RAY_SERVE_HAPROXY_BINARY_PATH`): this one mends the file it is given and becomes HAProxy. Imports next to nothing: Serve waits for it, and starts it anew whenever a replica comes or goes.
+started (`RAY_SERVE_HAPROXY_BINARY_PATH`): this one mends the file it is given and becomes HAProxy. Imports next to
+nothing: Serve waits for it, and starts it anew whenever a replica comes or goes.
 """
 
 import ctypes
