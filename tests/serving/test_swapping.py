@@ -124,6 +124,19 @@ def test_a_release_that_cannot_be_loaded_leaves_the_old_one(
         assert running.client.get("/readyz").json()["degraded"] is False
 
 
+def test_whatever_a_release_makes_libraries_raise_costs_that_release_only(
+    releases: dict[str, Release], picture: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("no such kernel")
+
+    with service_double(releases["first"]) as running:
+        monkeypatch.setattr("assay.serving.swapping.prove", fail)
+        follow(running, Orders(pin_directory(releases["swapped"])))
+        assert labels(running, picture("red")) == (releases["first"].id, ["red_things"])
+        assert "no such kernel" in running.client.get("/v1/releases").json()["degraded"][0]
+
+
 def test_a_release_that_gets_a_golden_image_wrong_is_not_taken_on(releases: dict[str, Release], picture: Paint) -> None:
     golden = [(GoldenImage(uri="red.png", action=Action.REVIEW, policy="plain"), picture("red"))]
     args = ServeArgs(keys=(new_key()[1],))

@@ -91,8 +91,8 @@ class Service:
         moderator = champion.moderator(key.policy(policy))
         facts = request.scope.get(FACTS, {})
         facts.update(images=len(posted), release=champion.release.id, policy=moderator.policy.name)
-        self.rates.take(key, len(posted), time.monotonic())
         with self.gate.admission.room_for(len(posted)):
+            self.rates.take(key, len(posted), time.monotonic())
             tasks = [self._judge_posted(one, at, champion, moderator.policy.name) for at, one in enumerate(posted)]
             judged = await _all(tasks)
         self._count(moderator.policy.name, judged)

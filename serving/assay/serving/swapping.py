@@ -42,7 +42,8 @@ class Swapper:
         self._service, self._machine, self._golden, self._replica = service, machine, golden, replica
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._loading: asyncio.Task[None] | None = None
-        self._waits = False
+        self._wanted, self._waits = "", False
+        """What was ordered last, and whether it has another encoder, for which turns are taken."""
         self._failed_at = 0.0
         self.challenger: Challenger | None = None
         self._unfit = ""
@@ -63,6 +64,8 @@ class Swapper:
     async def _approach(self, orders: Orders) -> None:
         standing = self._service.standing
         pin = orders.champion
+        if pin.digest != self._wanted:
+            self._wanted, self._waits = pin.digest, False
         standing.failed = {digest: why for digest, why in standing.failed.items() if digest == pin.digest}
         if pin.digest == standing.champion.pin.digest:
             self._waits = False
@@ -73,13 +76,12 @@ class Swapper:
     async def _swap(self, orders: Orders) -> None:
         pin, before = orders.champion, self._service.standing.champion
         try:
-            other = await self._aside(self._needs_encoder, pin, before)
-            if other and not orders.may_load:
-                self._waits = True
+            if not self._waits:
+                self._waits = await self._aside(self._needs_encoder, pin, before)
+            if self._waits and not orders.may_load:
                 return
             champion = await self._aside(take_on, pin, self._machine, self._golden, before)
-        except (AssayError, MemoryError, RuntimeError) as error:
-            # RuntimeError is how torch and OpenVINO say that a device is full or broken.
+        except Exception as error:  # noqa: BLE001  # whatever a release makes libraries raise, it costs that release only
             self._fail(pin, error)
             return
         self._service.crown(champion)
