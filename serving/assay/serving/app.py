@@ -97,6 +97,8 @@ def run_here(args: ServeArgs, host: str, port: int, cluster: Mapping[str, Any]) 
         AssayError: it did not come up; why is said as the replica said it.
     """
     ray.init(**cluster, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False)
+    # What raylets say of actors that were told to end, Ray prints whatever `log_to_driver` is.
+    ray._private.worker._worker_logs_enabled = False
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.start(http_options=HTTPOptions(host=host, port=port, request_timeout_s=None))

@@ -5,7 +5,6 @@ Knows terminals, signals, and the variables that Serve reads before it is import
 
 import json
 import os
-import shlex
 import signal
 import socket
 import sys
@@ -164,9 +163,8 @@ def _tell(spec: ServeSpec, release: str, secret: str | None, console: Console, a
     if secret is not None:
         console.print("a key for this run, shown this once (`assay key new` makes keys that stay):")
         print(secret, flush=True)
-    key = secret or "$ASSAY_KEY"
-    asked = ["curl", "-s", "-H", f"Authorization: Bearer {key}", "-F", "image=@photo.jpg", f"{url}/v1/analyze"]
-    console.print(Text(f"\n  {shlex.join(asked)}\n", style="dim"))
+    asked = f'curl -s -H "Authorization: Bearer {secret or "$ASSAY_KEY"}" -F image=@photo.jpg {url}/v1/analyze'
+    console.print(Text(f"\n  {asked}\n", style="dim"), soft_wrap=True)  # to be copied in one piece
     console.print("Ctrl-C ends it.")
 
 
