@@ -215,6 +215,7 @@ def test_a_request_has_a_line_without_secrets(caplog: pytest.LogCaptureFixture) 
     assert "\n" not in record.getMessage()
     assert (told["key"], told["images"], told["status"]) == ("acme-1", 3, 200)
     assert told["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert client.headers[b"x-trace-id"] == told["trace_id"].encode()
 
 
 def test_a_websocket_is_closed() -> None:

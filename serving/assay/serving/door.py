@@ -251,6 +251,8 @@ class Visit:
 
     def _marks(self, there: dict[bytes, bytes]) -> Iterable[tuple[bytes, bytes]]:
         marks = {b"x-request-id": self.request_id.encode(), b"x-content-type-options": b"nosniff"}
+        if self.trace_id is not None:
+            marks[b"x-trace-id"] = self.trace_id.encode()
         return ((name, value) for name, value in marks.items() if name not in there)
 
 

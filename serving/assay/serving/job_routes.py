@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
+from assay.serving.door import FACTS
 from assay.serving.job_desk import JobDesk, Signer
 from assay.serving.job_schemas import JobDocument, JobList, JobRequest
 from assay.serving.problem import Code
@@ -49,6 +50,7 @@ def job_router(
     ) -> JobDocument:
         """Submit a backfill or a re-audit."""
         answer = await asyncio.to_thread(desk.submit, who, asked, idempotency_key, release())
+        request.scope.get(FACTS, {})["job"] = answer.job.id  # beside the trace id, in the access log
         response.headers["location"] = request.url_for("read_job", job_id=answer.job.id).path
         response.status_code = 202 if answer.is_new else 200
         return answer.job
