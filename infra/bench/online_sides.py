@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from assay.platform.batch import ImageBatch, Looked
@@ -34,7 +35,7 @@ LISTENS_S = 60.0
 
 
 class ModeratorLoop:
-    """The moderator with nothing around it: threads decode ahead, a loop judges batch after batch."""
+    """The moderator with nothing around it: a batch is decoded on all cores, then judged on all cores."""
 
     def __init__(self, task: Task) -> None:
         release = Release.load(Path(task.release))
@@ -47,11 +48,14 @@ class ModeratorLoop:
     def lap(self) -> Lap:
         """Every image once."""
         began, judged = time.monotonic(), 0
-        looked = self._pool.map(self._look, self._paths)
-        for paths in batches(self._paths, self._batch):
-            batch = ImageBatch.of(0, [next(looked) for _ in paths], self._moderator.preprocess.size)
+        for looked in self._batches():
+            batch = ImageBatch.of(0, looked, self._moderator.preprocess.size)
             judged += self._moderator.judge(batch).verdicts.num_rows
         return Lap(judged, len(self._paths), time.monotonic() - began)
+
+    def _batches(self) -> Iterator[list[Looked]]:
+        for paths in batches(self._paths, self._batch):
+            yield list(self._pool.map(self._look, paths))
 
     def close(self) -> None:
         """End the decoders."""
@@ -62,6 +66,15 @@ class ModeratorLoop:
         data = path.read_bytes()
         digest = hashlib.sha256(data)
         return Looked(ImageRef("", digest.hexdigest(), len(data)), self._guard.decode(data), digest.digest())
+
+
+class ModeratorLoopAhead(ModeratorLoop):
+    """The same, but threads decode ahead while a batch is judged."""
+
+    def _batches(self) -> Iterator[list[Looked]]:
+        looked = self._pool.map(self._look, self._paths)
+        for paths in batches(self._paths, self._batch):
+            yield list(islice(looked, len(paths)))
 
 
 class HttpSide:

@@ -99,7 +99,7 @@ class Door:
             what = f"the body was not here within {limits.body_s:g} s"
             raise Problem(Code.TIMEOUT, what, fix="send it faster, or less of it") from None
         visit.bring(body)
-        self._gate.admission.enter()
+        visit.enter(self._gate.admission)
         try:
             async with asyncio.timeout(limits.request_s):
                 await self._app(visit.scope, visit.receive, visit.send)
@@ -107,7 +107,7 @@ class Door:
             what = f"no answer within {limits.request_s:g} s"
             raise Problem(Code.TIMEOUT, what, fix="ask for fewer images at once, or later") from None
         finally:
-            self._gate.admission.leave()
+            visit.leave()
 
     async def _body(self, visit: "Visit") -> bytes:
         """The whole body, held against the limits while it comes."""
@@ -159,6 +159,7 @@ class Visit:
     _body: bytes | None = None
     _held: int = 0
     _unsized: bool = False
+    _place: Admission | None = None
     _replacing: Problem | None = None
 
     @classmethod
@@ -204,6 +205,17 @@ class Visit:
         admission.release(self._held, unsized=self._unsized)
         self._held, self._body = 0, None
 
+    def enter(self, admission: Admission) -> None:
+        """Take one of the replica's places."""
+        admission.enter()
+        self._place = admission
+
+    def leave(self) -> None:
+        """Give the place back. Again is harmless."""
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+
     def bring(self, body: bytes) -> None:
         """What `receive` gives first."""
         self._body = body
@@ -233,6 +245,8 @@ class Visit:
                 return
             self.status = message["status"]
             message = {**message, "headers": [*message.get("headers", []), *self._marks(headers)]}
+        elif not message.get("more_body", False):
+            self.leave()  # before the client knows: it may ask again sooner than this task is done
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:

@@ -16,7 +16,12 @@ class BatchSpec(Spec):
     """How pictures of many requests are encoded together."""
 
     views: int = Field(16, ge=1, le=4096, description="most views encoded at once; a still picture is one, mostly")
-    wait_s: float = Field(0.005, ge=0, le=1, description="seconds an idle replica waits for more to come")
+    wait_s: float = Field(
+        0.005,
+        ge=0,
+        le=1,
+        description="seconds an idle replica waits for images that were let in and are not decoded yet",
+    )
 
 
 class LimitSpec(Spec):
@@ -27,10 +32,10 @@ class LimitSpec(Spec):
     body_s: float = Field(20, gt=0, description="seconds until a request's body is here")
     request_s: float = Field(60, gt=0, description="seconds until a request is answered")
     requests_at_once: int | None = Field(
-        None, ge=1, description="requests a replica has under way; unset: three times the batch. More is answered 429"
+        None, ge=1, description="requests a replica has under way; unset: two and a half batches. More is answered 429"
     )
     images_at_once: int | None = Field(
-        None, ge=1, description="images a replica has under way; unset: four times the batch, one request at least"
+        None, ge=1, description="images a replica has under way; unset: two and a half batches, one request at least"
     )
     bytes_at_once: int = Field(192 * MIB, ge=1024, description="bytes of bodies a replica holds")
     unsized_bytes_at_once: int = Field(
@@ -43,10 +48,11 @@ ONLINE_BUDGET = Budget(max_bytes=20 * MIB, max_pixels=50_000_000, max_seconds=8)
 
 
 def requests_at_once(limits: LimitSpec, batch: BatchSpec) -> int:
-    """Requests a replica has under way: enough that one batch fills while another is encoded and a third is decoded."""
-    return limits.requests_at_once or 3 * batch.views
+    """Requests a replica has under way: one batch is encoded while the next is decoded and fills, and some are on their
+    way in or out. More would only wait: who is let in under overload waits as long as all of these take."""
+    return limits.requests_at_once or 5 * batch.views // 2
 
 
 def images_at_once(limits: LimitSpec, batch: BatchSpec) -> int:
     """Images a replica has under way."""
-    return limits.images_at_once or max(4 * batch.views, limits.images)
+    return limits.images_at_once or max(5 * batch.views // 2, limits.images)

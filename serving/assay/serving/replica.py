@@ -1,7 +1,7 @@
 """A Serve replica: one process with a champion, which judges images of many requests as one batch.
 
-Knows Serve: how batches form, when a replica is healthy, how it hears of the watcher. Does not know what is judged
-(`judging.py`), asked (`ingress.py`), or how a release is taken on (`swapping.py`).
+Knows Serve: when a replica is healthy, how it hears of the watcher. Does not know how batches form (`batcher.py`), what
+is judged (`judging.py`), asked (`ingress.py`), or how a release is taken on (`swapping.py`).
 
 User code runs in Serve's own event loop, so nothing here may block: decoding, encoding and loading have threads.
 """
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from assay.platform.errors import AssayError
 from assay.serving.access_log import access_logger, write_line
+from assay.serving.batcher import Batcher
 from assay.serving.champion import Machine
 from assay.serving.door import Door, this_gate
 from assay.serving.ingress import build_api
@@ -78,13 +79,12 @@ class Replica:
         champion = await asyncio.to_thread(take_on, orders.champion, machine, golden)
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._began: float | None = None
-        self._service = Service(args, this_gate(), champion, self._judge_batch)
+        admission = this_gate().admission
+        self._batcher = Batcher(args.batch, self._judge_batch, lambda: admission.images)
+        self._service = Service(args, this_gate(), champion, self._batcher.judge)
         self._service.crown(champion)
         self._swapper = Swapper(self._service, machine, golden, self._name)
         self._swapper.follow(orders)
-        batched: Any = self._judge_batch  # what `serve.batch` adds to it has no type
-        batched.set_max_batch_size(args.batch.views)
-        batched.set_batch_wait_timeout_s(args.batch.wait_s)
         self._together = asyncio.create_task(self._talk())
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -100,7 +100,6 @@ class Replica:
                 write_line(access_logger(), "watcher", {"why": str(error)[:500]})
             await asyncio.sleep(TOGETHER_S)
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.005, batch_size_fn=lambda items: sum(i.views for i in items))
     async def _judge_batch(self, items: list[Item]) -> list[Judged]:
         loop = asyncio.get_running_loop()
         judged, seen = await loop.run_in_executor(self._device, self._judge, items)
@@ -133,11 +132,13 @@ class Replica:
         """Serve asks this: a device that hangs, or a talk that ended, is no health."""
         if self._together.done():
             self._together.result()
+        self._batcher.check()
         began = self._began
         if began is not None and time.monotonic() - began > STUCK_S:
             raise RuntimeError(f"a batch has been on the device for over {STUCK_S:g} s, process {os.getpid()}")
 
     async def __del__(self) -> None:
         self._together.cancel()
+        self._batcher.close()
         self._swapper.close()
         await self._service.close()
