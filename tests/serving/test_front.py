@@ -47,6 +47,12 @@ def test_mending_twice_changes_nothing(written: str) -> None:
     assert mended(once, "/x/503.http") == once
 
 
+def test_serves_own_proxy_is_never_turned_to() -> None:
+    line = "    server fallback 127.0.0.1:8500 check backup"
+    assert mended(f"backend x\n{line}\n", "/x").splitlines()[1] == f"{line} disabled"
+    assert " check backup" in HAPROXY_CONFIG_TEMPLATE, "Ray still writes such a line"
+
+
 def test_what_it_tells_is_our_problem() -> None:
     problem = Problem(Code.UNAVAILABLE, "no replica answers", fix="ask again", retry_after_s=1)
     assert problem.document("none").model_dump_json(exclude_none=True) == REFUSAL
