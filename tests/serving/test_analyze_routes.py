@@ -1,5 +1,6 @@
 """Images in, verdicts out: the three forms, options, and what is refused."""
 
+import asyncio
 import base64
 import json
 import re
@@ -12,6 +13,7 @@ import pytest
 from assay.platform.batch import ImageBatch, Looked
 from assay.platform.images import Decoded
 from assay.platform.rows import ImageRef
+from assay.serving.judging import Item, Judged
 from assay.serving.problem import KINDS, MEDIA_TYPE, Code
 from tests.service_double import Double
 
@@ -176,6 +178,23 @@ def test_so_is_one_that_does_not_say_its_size(double: Double) -> None:
 
     problem(double.client.post("/v1/analyze", content=endless(), headers=RAW), Code.TOO_LARGE)
     assert double.service.gate.admission.held == 0
+
+
+def test_an_answer_that_takes_too_long_is_a_problem_and_leaves_nothing_behind(
+    double: Double, picture: Paint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = double.service
+    hurried = service.args.limits.model_copy(update={"request_s": 0.2})
+    monkeypatch.setattr(service, "args", service.args.model_copy(update={"limits": hurried}))
+
+    async def never(_item: Item) -> Judged:
+        await asyncio.sleep(30)
+        raise AssertionError
+
+    monkeypatch.setattr(service, "_judge", never)
+    answer = double.client.post("/v1/analyze", files=[("image", ("red", picture("red")))] * 3)
+    problem(answer, Code.TIMEOUT)
+    assert (service.gate.admission.images, service.gate.admission.requests) == (0, 0)
 
 
 def test_nothing_of_a_refused_body_is_quoted(double: Double) -> None:

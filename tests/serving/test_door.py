@@ -123,11 +123,24 @@ def test_a_slow_body_ends_and_was_in_nobodys_way() -> None:
     assert at.admission.requests == 0
 
 
-def test_a_slow_answer_ends() -> None:
-    async def sleep(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        await asyncio.sleep(5)
+def test_a_slow_answer_ends_and_what_comes_after_it_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.serving.door.GRACE_S", 0)
+    late: list[asyncio.Task[None]] = []
 
-    client = ask(Client(b""), Behind(sleep))
+    async def go_on_behind_the_answers_back(_scope: Scope, _receive: Receive, send: Send) -> None:
+        async def answer_late() -> None:
+            await asyncio.sleep(0.6)
+            await answer(send, 200, b"{}")
+
+        late.append(asyncio.create_task(answer_late()))  # as Serve does when it is cancelled
+        await asyncio.wait(late)
+
+    async def until_the_end(client: Client) -> None:
+        await Door(Behind(go_on_behind_the_answers_back), gate())(client.scope, client.receive, client.send)
+        await late[0]
+
+    client = Client(b"")
+    asyncio.run(until_the_end(client))
     assert (client.status, client.code) == (408, "timeout")
 
 

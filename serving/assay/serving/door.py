@@ -34,6 +34,7 @@ VARIABLE = "ASSAY_DOOR"
 UNCOUNTED = {"/healthz", "/readyz", "/metrics", "/-/healthz", "/-/routes"}
 """Answered however busy the replica is: whoever watches it must see it."""
 _STRIPPED = {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"x-session-id", b"serve_session_id"}
+GRACE_S = 2.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 _NOT_OURS = {429: Code.OVERLOADED, 408: Code.TIMEOUT, 503: Code.UNAVAILABLE, 404: Code.NOT_FOUND}
 """Serve's own refusals, which are plain text."""
@@ -101,11 +102,11 @@ class Door:
         visit.bring(body)
         visit.enter(self._gate.admission)
         try:
-            async with asyncio.timeout(limits.request_s):
+            # The service keeps the deadline itself, and in order; this is for whatever else hangs behind the door.
+            async with asyncio.timeout(limits.request_s + GRACE_S):
                 await self._app(visit.scope, visit.receive, visit.send)
         except TimeoutError:
-            what = f"no answer within {limits.request_s:g} s"
-            raise Problem(Code.TIMEOUT, what, fix="ask for fewer images at once, or later") from None
+            raise too_late(limits.request_s) from None
         finally:
             visit.leave()
 
@@ -161,6 +162,7 @@ class Visit:
     _unsized: bool = False
     _place: Admission | None = None
     _replacing: Problem | None = None
+    """What was answered instead of anything that still comes."""
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, send: Send) -> "Visit":
@@ -240,8 +242,7 @@ class Visit:
         if message["type"] == "http.response.start":
             headers = dict(message.get("headers", []))
             if message["status"] >= 400 and headers.get(b"content-type", b"").startswith(b"text/plain"):
-                self._replacing = _of_serve(message["status"])
-                await self.refuse(self._replacing)
+                await self.refuse(_of_serve(message["status"]))
                 return
             self.status = message["status"]
             message = {**message, "headers": [*message.get("headers", []), *self._marks(headers)]}
@@ -253,7 +254,7 @@ class Visit:
         """Answer with a problem, if nothing was answered yet."""
         if self.status:
             return
-        self.status = problem.status
+        self.status, self._replacing = problem.status, problem
         self.scope[FACTS]["code"] = problem.code.value
         body = problem.document(self.request_id).model_dump_json(exclude_none=True).encode()
         told = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), **problem.headers}
@@ -268,6 +269,11 @@ class Visit:
         if self.trace_id is not None:
             marks[b"x-trace-id"] = self.trace_id.encode()
         return ((name, value) for name, value in marks.items() if name not in there)
+
+
+def too_late(request_s: float) -> Problem:
+    """The answer took too long."""
+    return Problem(Code.TIMEOUT, f"no answer within {request_s:g} s", fix="ask for fewer images at once, or later")
 
 
 def _too_large(what: str, limit: int) -> Problem:

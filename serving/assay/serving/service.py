@@ -17,7 +17,7 @@ from assay.platform.batch import Looked
 from assay.platform.faults import Fault
 from assay.platform.rows import ImageRef
 from assay.serving.champion import Champion
-from assay.serving.door import FACTS, Gate
+from assay.serving.door import FACTS, Gate, too_late
 from assay.serving.intake import Posted
 from assay.serving.judging import Item, Judged
 from assay.serving.keys import Key, Keyring, Scope, presented_key
@@ -94,7 +94,7 @@ class Service:
         with self.gate.admission.room_for(len(posted)):
             self.rates.take(key, len(posted), time.monotonic())
             tasks = [self._judge_posted(one, at, champion, moderator.policy.name) for at, one in enumerate(posted)]
-            judged = await _all(tasks)
+            judged = await _all(tasks, self.args.limits.request_s)
         self._count(moderator.policy.name, judged)
         return Bound(champion, moderator.policy.name, judged)
 
@@ -141,13 +141,15 @@ class Service:
         self._decoders.shutdown(wait=False)
 
 
-async def _all(tasks: Sequence[Awaitable[Judged]]) -> list[Judged]:
-    """All or the first error; nothing goes on behind the answer's back."""
+async def _all(tasks: Sequence[Awaitable[Judged]], request_s: float) -> list[Judged]:
+    """All in time, or the first error; nothing goes on behind the answer's back."""
     try:
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(request_s), asyncio.TaskGroup() as group:
             started = [group.create_task(_one(task)) for task in tasks]
     except* Problem as problems:
         raise problems.exceptions[0] from None
+    except* TimeoutError:
+        raise too_late(request_s) from None
     return [task.result() for task in started]
 
 
