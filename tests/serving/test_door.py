@@ -6,11 +6,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from assay.serving.access_log import access_logger
 from assay.serving.door import FACTS, Door, DoorSpec, Gate, Visit
 from assay.serving.limits import BatchSpec, LimitSpec
+from assay.serving.problem import Code, Problem
 
 SMALL = LimitSpec(
     body_bytes=4096, body_s=0.2, request_s=0.3, requests_at_once=2, bytes_at_once=6000, unsized_bytes_at_once=3000
@@ -101,6 +103,19 @@ def test_a_request_id_is_kept_if_it_is_one() -> None:
 def test_a_length_over_the_limit_is_refused_unread(said: str) -> None:
     client = ask(Client(content_length=said))  # no part of it comes
     assert (client.status, client.code) == (413, "too_large")
+
+
+def test_nothing_is_read_of_who_shows_no_key() -> None:
+    def refuse(headers: Headers) -> None:
+        if headers.get("x-api-key") != "mine":
+            raise Problem(Code.UNAUTHENTICATED, "no key that is known")
+
+    at = gate()
+    at.admits = refuse
+    stranger = ask(Client(b"abc", content_length="3"), at=at)
+    assert (stranger.status, stranger.code, len(stranger._parts)) == (401, "unauthenticated", 1)
+    assert ask(Client(b"abc", x_api_key="mine"), at=at).status == 200
+    assert ask(Client(b"", path="/healthz"), at=at).status == 200
 
 
 def test_a_body_without_length_is_counted() -> None:

@@ -12,11 +12,12 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -53,6 +54,12 @@ class Gate:
     def __init__(self, spec: DoorSpec) -> None:
         self.spec, self.metrics = spec, Metrics()
         self.admission = Admission(spec.limits, spec.batch, self.metrics)
+        self.admits: Callable[[Headers], object] = _anybody
+        """Raises Problem for who shows no key that is known: nothing of their bodies is read. The service says it."""
+
+
+def _anybody(_headers: Headers) -> None:
+    """While there is no service yet."""
 
 
 @cache
@@ -94,6 +101,7 @@ class Door:
             visit.bring(b"")
             await self._app(visit.scope, visit.receive_nothing, visit.send)
             return
+        self._gate.admits(Headers(scope=visit.scope))
         try:
             body = await self._body(visit)
         except TimeoutError:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from assay.platform.batch import Looked
@@ -66,7 +67,17 @@ class Service:
         self.rates = Rates()
         self.remote = RemoteImages(args.remote)
         self._judge = judge
+        gate.admits = self.known
         self._decoders = ThreadPoolExecutor(args.replicas.decoders, thread_name_prefix="decode")
+
+    def known(self, headers: Headers) -> Key:
+        """Whose key is shown.
+
+        Raises:
+            Problem: UNAUTHENTICATED.
+        """
+        presented = presented_key(headers.get("authorization"), headers.get("x-api-key"))
+        return self.keyring.key(presented, datetime.now(UTC))
 
     def signed(self, request: Request, scope: Scope) -> Key:
         """Who asks, if they may.
@@ -74,9 +85,7 @@ class Service:
         Raises:
             Problem: UNAUTHENTICATED or FORBIDDEN.
         """
-        headers = request.headers
-        presented = presented_key(headers.get("authorization"), headers.get("x-api-key"))
-        key = self.keyring.key(presented, datetime.now(UTC))
+        key = self.known(request.headers)
         request.scope.get(FACTS, {}).update(key=key.id, tenant=key.tenant)
         key.allow(scope)
         return key
