@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -178,6 +179,28 @@ def test_so_is_one_that_does_not_say_its_size(double: Double) -> None:
 
     problem(double.client.post("/v1/analyze", content=endless(), headers=RAW), Code.TOO_LARGE)
     assert double.service.gate.admission.held == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/analyze", {"images": [1] * 350_000}), ("/v1/moderations", {"input": [1] * 350_000})],
+)
+def test_a_small_body_of_very_many_wrong_things_costs_little(double: Double, path: str, body: dict[str, Any]) -> None:
+    tracemalloc.start()
+    try:
+        answer = double.client.post(path, json=body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    problem(answer, Code.TOO_LARGE)
+    assert peak < 120 * 2**20, "it was over a gigabyte"
+    assert len(answer.content) < 2000
+
+
+def test_a_long_key_is_not_given_back(double: Double) -> None:
+    answer = double.client.post("/v1/analyze", json={"images": [{"x" * 2**20: 1}]})
+    problem(answer, Code.INVALID)
+    assert len(answer.content) < 2000
 
 
 def test_an_answer_that_takes_too_long_is_a_problem_and_leaves_nothing_behind(

@@ -81,11 +81,17 @@ def test_a_body_comes_through_in_one_piece() -> None:
     assert (client.status, client.body) == (200, b"5")
 
 
-@pytest.mark.parametrize("name", ["x-request-timeout-seconds", "x-request-disconnect-disabled"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x-request-timeout-seconds", "x-request-disconnect-disabled", "X_Request_Timeout_Seconds"),
+        *("serve-multiplexed-model-id", "serve_multiplexed_model_id", "x-session-id", "traceparent", "tracestate"),
+    ],
+)
 def test_headers_that_lift_serves_limits_do_not_come_through(name: str) -> None:
     behind = Behind()
     client = Client(b"", x_kept="1")
-    client.scope["headers"] += [(name.encode(), b"0")]
+    client.scope["headers"] += [(name.encode(), b"\xff")]
     ask(client, behind)
     assert name.encode() not in behind.seen[0]
     assert behind.seen[0][b"x-kept"] == b"1"
@@ -200,6 +206,43 @@ def test_serves_own_refusals_become_problems(status: int) -> None:
     client = ask(Client(b""), Behind(refuse))
     assert (client.status, client.code) == PLAIN[status]
     assert b"backpressure" not in client.body
+
+
+def test_what_is_announced_and_not_sent_takes_nobodys_room() -> None:
+    async def together() -> tuple[int, int]:
+        door = Door(Behind(), at)
+        silent = [Client(content_length="4000") for _ in range(10)]
+        waiting = [asyncio.create_task(door(one.scope, one.receive, one.send)) for one in silent]
+        await asyncio.sleep(0.02)
+        held, one = at.admission.held, Client(b"abc", content_length="3")
+        await door(one.scope, one.receive, one.send)
+        for task in waiting:
+            await task
+        return held, one.status
+
+    at = gate()
+    assert asyncio.run(together()) == (0, 200)
+
+
+def test_a_client_that_leaves_is_no_failure_of_ours() -> None:
+    async def leave(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await answer(send, 499, b"Client disconnected", b"text/plain")
+
+    at = gate()
+    client = ask(Client(b""), Behind(leave), at)
+    assert client.status == 0
+    assert at.metrics.requests.labels("none", "0")._value.get() == 1
+    assert [sample for family in at.metrics.refused.collect() for sample in family.samples] == []
+
+
+def test_a_failure_behind_the_door_is_a_problem_too() -> None:
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "as Serve fails over a header")
+
+    client = Client(b"")
+    with pytest.raises(UnicodeDecodeError):
+        ask(client, Behind(fail))
+    assert (client.status, client.code) == (500, "internal")
 
 
 def test_a_client_that_leaves_holds_nothing() -> None:

@@ -183,6 +183,18 @@ def test_a_challenger_judges_in_the_shadow_and_answers_nobody(releases: dict[str
         assert f"assay_shadow_differences_total{{{difference}}} 1.0" in page
 
 
+def test_a_challenger_judges_no_embedding_of_another_encoder(releases: dict[str, Release], picture: Paint) -> None:
+    with service_double(releases["first"]) as running:
+        pale = colour_release(releases["first"].directory.parent / "palest", red="green")
+        swapper = follow(running, Orders(pin_directory(releases["first"]), challenger=pin_directory(pale)))
+        assert swapper.challenger is not None
+        follow(running, Orders(pin_directory(releases["wide"]), may_load=True))
+        labels(running, picture("red"))
+        _, seen = judge_items(running.items[-1:])
+        assert list(swapper.challenger.shadow(seen[0], running.service.gate.metrics)) == []
+        running.service.standing.champion.guard.close()
+
+
 def test_a_challenger_of_another_encoder_is_not_shadowed_and_that_is_told(releases: dict[str, Release]) -> None:
     with service_double(releases["first"]) as running:
         orders = Orders(pin_directory(releases["first"]), challenger=pin_directory(releases["wide"]))

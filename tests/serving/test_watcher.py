@@ -151,7 +151,7 @@ class Talk:
         self.watcher, self.now = watcher, 0.0
 
     def asks(self, replica: str, digest: str = "old", failed: tuple[str, ...] = ()) -> bool:
-        report = Report(replica, digest, dict.fromkeys(failed, "why"), waits=digest == "old")
+        report = Report(replica, digest, dict.fromkeys(failed, "why"), waits=digest == "old" and not failed)
         return self.watcher.sync(report, self.now).may_load
 
 
@@ -173,6 +173,9 @@ def test_replicas_load_another_encoder_one_after_the_other(talk: Talk) -> None:
     assert not talk.asks("c")
     assert not talk.asks("b", failed=("new",))
     assert talk.asks("c"), "one that fails stands in nobody's way"
+    assert not talk.asks("c", "new")
+    again = Report("b", "old", {"new": "why"}, waits=True)
+    assert talk.watcher.sync(again, talk.now).may_load, "and may try again, when it does"
 
 
 def test_a_replica_that_dies_in_its_turn_stands_in_nobodys_way(talk: Talk) -> None:

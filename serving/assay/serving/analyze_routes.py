@@ -3,14 +3,15 @@
 Knows paths and statuses. Does not know how images are judged (`service.py`).
 """
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from assay.serving.documents import image_document
-from assay.serving.intake import Asked, parse, read_asked
+from assay.serving.intake import Asked, read_asked, understood
 from assay.serving.keys import Scope
-from assay.serving.moderations import ModerationRequest, ModerationResponse, images_of, policy_of, result_of
+from assay.serving.moderations import ModerationRequest, ModerationResponse, policy_of, read_moderation, result_of
 from assay.serving.problem import Code, Problem
 from assay.serving.refusals import JUDGING, declared
 from assay.serving.schemas import POLICY_NAME, AnalyzeRequest, AnalyzeResponse
@@ -75,12 +76,13 @@ def analyze_router(service: Service) -> APIRouter:
         """OpenAI's moderation API, for images: its official clients work unchanged. Text alone is refused."""
         key = service.signed(request, Scope.ANALYZE)
         _expect_json(request)
-        asked = parse(ModerationRequest, await request.body())
-        bound = await service.judge(request, key, images_of(asked, most), policy_of(asked.model))
+        body = await request.body()
+        posted, model = await understood(partial(read_moderation, body, most), body)
+        bound = await service.judge(request, key, posted, policy_of(model))
         labels = bound.champion.moderator(bound.policy).labels
         results = [result_of(one, labels) for one in bound.judged]
-        model = bound.champion.release.id
-        return _json(ModerationResponse(id=f"modr-{_id(request)}", model=model, results=results), bound)
+        answer = ModerationResponse(id=f"modr-{_id(request)}", model=bound.champion.release.id, results=results)
+        return _json(answer, bound)
 
     return router
 

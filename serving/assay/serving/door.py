@@ -34,7 +34,14 @@ CALLBACK = "assay.serving.door:doors"
 VARIABLE = "ASSAY_DOOR"
 UNCOUNTED = {"/healthz", "/readyz", "/metrics", "/-/healthz", "/-/routes"}
 """Answered however busy the replica is: whoever watches it must see it."""
-_STRIPPED = {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"x-session-id", b"serve_session_id"}
+_STRIPPED = {
+    *(b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"x-session-id", b"serve-session-id"),
+    *(b"serve-multiplexed-model-id", b"x-request-id"),
+}
+"""Headers that Serve obeys, whoever sends them; it takes _ for -, and breaks over bytes that are no UTF-8."""
+_TRACE = {b"traceparent", b"tracestate"}
+LEFT = 499
+"""How Serve says that the client has left."""
 GRACE_S = 2.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
 _NOT_OURS = {429: Code.OVERLOADED, 408: Code.TIMEOUT, 503: Code.UNAVAILABLE, 404: Code.NOT_FOUND}
@@ -46,6 +53,10 @@ class DoorSpec(Spec):
 
     limits: LimitSpec = LimitSpec()
     batch: BatchSpec = BatchSpec()
+
+
+class Left(Exception):  # no error of anybody's
+    """The client left before its request was whole."""
 
 
 class Gate:
@@ -92,6 +103,11 @@ class Door:
             await self._serve(visit)
         except Problem as problem:
             await visit.refuse(problem)
+        except Left:
+            visit.scope[FACTS]["left"] = True
+        except Exception:
+            await visit.refuse(Problem(Code.INTERNAL, "the service failed", fix="ask again"))
+            raise
         finally:
             self._leave(visit)
 
@@ -123,16 +139,14 @@ class Door:
         limit, said = self._gate.spec.limits.body_bytes, visit.length()
         if said is not None and said > limit:
             raise _too_large(f"{said} bytes", limit)
-        if said is not None:
-            visit.hold(self._gate.admission, said, unsized=False)
         parts, size = [], 0
         async with asyncio.timeout(self._gate.spec.limits.body_s):
             async for part in visit.parts():
                 size += len(part)
                 if size > limit:
                     raise _too_large(f"over {limit} bytes", limit)
-                if said is None:
-                    visit.hold(self._gate.admission, len(part), unsized=True)
+                # Only what is here: who says much and sends nothing takes nobody's room.
+                visit.hold(self._gate.admission, len(part), unsized=said is None)
                 parts.append(part)
         return b"".join(parts)
 
@@ -169,6 +183,8 @@ class Visit:
     _held: int = 0
     _unsized: bool = False
     _place: Admission | None = None
+    _gone: bool = False
+    """Whether the client left; nobody hears what is answered."""
     _replacing: Problem | None = None
     """What was answered instead of anything that still comes."""
 
@@ -178,8 +194,9 @@ class Visit:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         asked = headers.get(b"x-request-id", b"")
         request_id = asked if _REQUEST_ID.fullmatch(asked) else uuid.uuid4().hex.encode()
-        kept = [(name, value) for name, value in scope["headers"] if name not in _STRIPPED and name != b"x-request-id"]
         trace = trace_of(headers.get(b"traceparent"))
+        stripped = _STRIPPED if trace else _STRIPPED | _TRACE
+        kept = [one for one in scope["headers"] if one[0].lower().replace(b"_", b"-") not in stripped]
         ours: dict[str, Any] = {"headers": [*kept, (b"x-request-id", request_id)], MARK: True, FACTS: {}}
         return cls({**scope, **ours}, request_id.decode(), trace, receive, send)
 
@@ -198,7 +215,7 @@ class Visit:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise Problem(Code.INVALID, "the client left before its request was whole")
+                raise Left
             self.size += len(message.get("body", b""))
             yield message.get("body", b"")
             if not message.get("more_body", False):
@@ -245,10 +262,14 @@ class Visit:
 
     async def send(self, message: Message) -> None:
         """Pass an answer on, with its request id; a plain refusal of Serve's becomes a problem."""
-        if self._replacing is not None:
+        if self._replacing is not None or self._gone:
             return
         if message["type"] == "http.response.start":
             headers = dict(message.get("headers", []))
+            if message["status"] == LEFT:
+                self._gone = True
+                self.scope[FACTS]["left"] = True
+                return
             if message["status"] >= 400 and headers.get(b"content-type", b"").startswith(b"text/plain"):
                 await self.refuse(_of_serve(message["status"]))
                 return

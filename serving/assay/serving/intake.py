@@ -7,8 +7,9 @@ fetched. The body is here already, whole and within its limit (`door.py`); nothi
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,12 +21,15 @@ from assay.serving.problem import Code, Problem
 from assay.serving.schemas import AnalyzeRequest, ImageInput, Name
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 RAW = ("image/", "application/octet-stream")
 AWAY_BYTES = 262_144
 """A body of more is parsed in a thread: the loop has others to answer."""
 _FIELD_BYTES = 65_536
 _TOLD = 5
+_SHOWN, _DEEP = 40, 8
+"""Characters of a key, and keys, by which a place in a document is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,12 @@ async def read_asked(request: Request, most: int) -> Asked:
 
 async def read_json(body: bytes, most: int) -> Asked:
     """A JSON request's images."""
-    return await asyncio.to_thread(_of_json, body, most) if len(body) > AWAY_BYTES else _of_json(body, most)
+    return await understood(partial(_of_json, body, most), body)
+
+
+async def understood(read: Callable[[], T], body: bytes) -> T:
+    """What is read of a body; in a thread where that takes long."""
+    return await asyncio.to_thread(read) if len(body) > AWAY_BYTES else read()
 
 
 def _of_json(body: bytes, most: int) -> Asked:
@@ -179,8 +188,13 @@ def of_validation(error: ValidationError) -> Problem:
 
 def of_errors(found: Sequence[Mapping[str, Any]]) -> Problem:
     """What pydantic found wrong, without quoting the document: it may hold a picture."""
-    told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found]
-    more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
-    where = ".".join(map(str, found[0]["loc"]))
-    why = "; ".join(told[:_TOLD]) + more
-    return Problem(Code.INVALID, "the request cannot be understood", where=where, why=why, fix="see /openapi.json")
+    told = "; ".join(f"{_place(one)}: {one['msg']}" for one in found[:_TOLD])
+    more = f"; and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    code = Code.TOO_LARGE if any(one["type"] == "too_long" for one in found) else Code.INVALID
+    what, fix = "the request cannot be understood", "see /openapi.json"
+    return Problem(code, what, where=_place(found[0]), why=told + more, fix=fix)
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    """Where in a document; its keys are the caller's, and may be long."""
+    return ".".join(str(part)[:_SHOWN] for part in error["loc"][:_DEEP])

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from assay.serving.intake import Posted, check_count, posted_url
+from assay.serving.intake import Posted, check_count, parse, posted_url
 from assay.serving.judging import Judged
 from assay.serving.problem import Code, Problem
+from assay.serving.schemas import MOST_ITEMS
 
 _OURS = "assay"
 _THEIRS = ("omni-moderation", "text-moderation")
@@ -39,12 +40,15 @@ class TextPart(BaseModel):
 Part = Annotated[ImagePart | TextPart, Field(discriminator="type")]
 
 
+_SOME = Field(max_length=MOST_ITEMS)
+
+
 class ModerationRequest(BaseModel):
     """`POST /v1/moderations`."""
 
     model_config = ConfigDict(extra="ignore")  # clients grow fields
 
-    input: str | list[str] | list[Part]
+    input: str | Annotated[list[str], _SOME] | Annotated[list[Part], _SOME]
     model: str | None = Field(
         None, max_length=128, description="`assay:POLICY` chooses a policy; `assay` and OpenAI's names take the default"
     )
@@ -76,6 +80,12 @@ class ModerationResponse(BaseModel):
     id: str
     model: str
     results: list[ModerationResult]
+
+
+def read_moderation(body: bytes, most: int) -> tuple[list[Posted], str | None]:
+    """The images of a request, and the model it names."""
+    asked = parse(ModerationRequest, body)
+    return images_of(asked, most), asked.model
 
 
 def images_of(asked: ModerationRequest, most: int) -> list[Posted]:

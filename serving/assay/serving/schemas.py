@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_ITEMS = 10_000
+"""Of a list in a document, whatever the service allows: each wrong one costs memory to tell of."""
 POLICY_NAME = "^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=POLICY_NAME)]
 
@@ -37,7 +39,7 @@ class AnalyzeRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[ImageInput] = Field(min_length=1)
+    images: list[ImageInput] = Field(min_length=1, max_length=MOST_ITEMS)
     policy: Name | None = Field(None, description="unset: the key's first policy, or the release's default")
     evidence: bool = Field(False, description="say which concept and phrases made each finding")
     embeddings: bool = Field(False, description="give the embeddings, too")

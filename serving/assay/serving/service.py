@@ -29,6 +29,8 @@ from assay.serving.rates import Rates
 from assay.serving.remote_images import RemoteImages
 from assay.serving.serve_args import ServeArgs
 
+FETCHES = 8
+"""Images that a replica fetches by their address and holds at once: no request's body bounds them."""
 JudgeOne = Callable[[Item], Awaitable[Judged]]
 
 
@@ -63,9 +65,11 @@ class Service:
     def __init__(self, args: ServeArgs, gate: Gate, champion: Champion, judge: JudgeOne) -> None:
         self.args, self.gate = args, gate
         self.standing = Standing(champion, now_utc())
-        self.keyring = Keyring(keys=args.keys)
+        self.keyring, self._ring = Keyring(keys=args.keys), ""
         self.rates = Rates()
-        self.remote = RemoteImages(args.remote)
+        most = min(args.remote.max_bytes, args.budget.max_bytes)
+        self.remote = RemoteImages(args.remote.model_copy(update={"max_bytes": most}))
+        self._fetches = asyncio.Semaphore(FETCHES)
         self._judge = judge
         gate.admits = self.known
         self._decoders = ThreadPoolExecutor(args.replicas.decoders, thread_name_prefix="decode")
@@ -108,12 +112,18 @@ class Service:
         return Bound(champion, moderator.policy.name, judged)
 
     async def _judge_posted(self, posted: Posted, at: int, champion: Champion, policy: str) -> Judged:
-        data = posted.data if posted.data is not None else await self._fetch(posted, at)
-        if isinstance(data, Fault):
-            looked = Looked(ImageRef("", "", 0), data)
+        if posted.data is not None:
+            looked = await self._look(champion, posted.data)
         else:
-            looked = await asyncio.get_running_loop().run_in_executor(self._decoders, look, champion, data)
+            async with self._fetches:
+                data = await self._fetch(posted, at)
+                looked = (
+                    Looked(ImageRef("", "", 0), data) if isinstance(data, Fault) else await self._look(champion, data)
+                )
         return await self._judge(Item(looked, champion, policy))
+
+    async def _look(self, champion: Champion, data: bytes) -> Looked:
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, look, champion, data)
 
     async def _fetch(self, posted: Posted, at: int) -> bytes | Fault:
         assert posted.url is not None, "without bytes there is an address"
@@ -132,7 +142,8 @@ class Service:
 
     def follow(self, orders: Orders) -> None:
         """Take on what costs nothing: keys, shares, and what is to be told."""
-        if orders.keyring is not None:
+        if orders.keyring is not None and orders.keyring != self._ring:
+            self._ring = orders.keyring
             self.keyring = Keyring.parse(orders.keyring, "the keyring", beside=self.args.keys)
         self.rates.divide(1 / max(1, orders.replicas), time.monotonic())
         self.standing.troubles = orders.troubles

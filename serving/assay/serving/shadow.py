@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from assay.platform.moderator import Moderator
+from assay.serving.champion import EncoderKey
 from assay.serving.judging import Seen
 from assay.serving.metrics import Metrics
 from assay.serving.orders import Pin
@@ -18,13 +19,15 @@ class Challenger:
 
     pin: Pin
     moderators: dict[str, Moderator]
+    encoder_key: EncoderKey
+    """Of the embeddings it can judge."""
     beside: str
     """Which release beside which encoder this is: made anew when either changes."""
 
     def shadow(self, seen: Seen, metrics: Metrics) -> Iterator[dict[str, object]]:
         """Judge what the champion has judged; gives a line for each image it decides otherwise."""
         moderator = self.moderators.get(seen.policy)
-        if moderator is None:
+        if moderator is None or seen.champion.encoder_key != self.encoder_key:
             return
         verdicts = moderator.decide(seen.observations)
         metrics.shadowed.labels(seen.policy).inc(verdicts.num_rows)

@@ -112,8 +112,8 @@ class Swapper:
         try:
             self.challenger = await self._aside(_challenge, pin, champion, self._machine, key)
             said = "" if self.challenger else "it has another encoder"
-        except AssayError as error:
-            self.challenger, said = None, str(error)
+        except Exception as error:  # noqa: BLE001  # as above; and it answers nobody
+            self.challenger, said = None, f"{type(error).__name__}: {error}"
         self._unfit = key if said else ""
         write_line(access_logger(), "challenger", {"release": pin.release, "shadowed": not said, "why": said})
 
@@ -132,4 +132,4 @@ def _challenge(pin: Pin, champion: Champion, machine: Machine, key: str) -> Chal
         return None
     first = Moderator(release, encoder=champion.moderator(None).encoder)
     names = [name for name in release.manifest.policies if name in champion.moderators]
-    return Challenger(pin, {name: first.under(name) for name in names}, key)
+    return Challenger(pin, {name: first.under(name) for name in names}, champion.encoder_key, key)

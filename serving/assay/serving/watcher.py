@@ -88,9 +88,10 @@ class Watcher:
         try:
             ask()
         except AssayError as error:
-            self.troubles[what] = f"{error.what}: {error.why}" if error.why else error.what
+            told = f"{error.what}: {error.why}" if error.why else error.what
+            self.troubles = {**self.troubles, what: told}  # a new one: the loop may be reading the other
         else:
-            self.troubles.pop(what, None)
+            self.troubles = {name: why for name, why in self.troubles.items() if name != what}
 
     def _look_for_releases(self) -> None:
         entry = self._follower.last() if self._follower else None
@@ -121,7 +122,7 @@ class Watcher:
 
     def _look_for_keys(self) -> None:
         if self.args.keyring is not None:
-            self.keyring = read_keyring(self.args)
+            self.keyring = read_keyring(self.args, self.keyring)
 
     def sync(self, report: Report, now: float | None = None) -> Orders:
         """Take a replica's report; tell it what should be."""
@@ -139,7 +140,7 @@ class Watcher:
 
     def _may_load(self, report: Report, now: float) -> bool:
         wanted, turn = self.champion.digest, self._turn
-        done = report.digest == wanted or wanted in report.failed
+        done = report.digest == wanted
         if turn is not None:
             finished = turn.replica == report.replica and (done or not report.waits)
             if finished or turn.digest != wanted or turn.replica not in self._replicas or now - turn.since > TURN_S:
@@ -198,8 +199,8 @@ def pin_directory(release: Release) -> Pin:
     return Pin(ref=str(Path(release.directory).absolute()), digest=release.digest, release=release.id)
 
 
-def read_keyring(args: ServeArgs) -> str:
-    """The keyring's text, which holds together.
+def read_keyring(args: ServeArgs, known: str | None = None) -> str:
+    """The keyring's text, which holds together; `known` is one that does.
 
     Raises:
         SpecError: it is not there, or is none.
@@ -211,5 +212,6 @@ def read_keyring(args: ServeArgs) -> str:
         fix = "`assay key new` makes a key and prints its entry"
         raise SpecError("the keyring is not there", where=args.keyring, why="no such file", fix=fix)
     text = data.decode("utf-8", errors="replace")
-    Keyring.parse(text, args.keyring, beside=args.keys)
+    if text != known:
+        Keyring.parse(text, args.keyring, beside=args.keys)
     return text
