@@ -33,7 +33,7 @@ def document() -> dict[str, Any]:
 
 
 async def _nobody(item: Item) -> Judged:
-    raise NotImplementedError(item)
+    raise AssertionError(f"this service is described, never asked: {item}")
 
 
 async def _nothing() -> bytes:
