@@ -34,7 +34,7 @@ def test_replicas_are_added_under_load_while_there_are_gpus(service: Served) -> 
     def ask() -> None:
         with requests.Session() as session:
             while not ended.is_set():
-                files = [("image", ("golden.jpg", GOLDEN.read_bytes()))] * 8
+                files = [("image", ("golden.jpg", GOLDEN.read_bytes()))] * 4
                 answer = session.post(f"{service.url}/v1/analyze", files=files, headers=service.headers, timeout=60)
                 if answer.status_code != 200:
                     failed.append(answer.status_code)
