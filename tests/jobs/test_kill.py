@@ -19,7 +19,7 @@ from tests.conftest import S3Server, write_pictures
 from tests.serial_backfill import run_alone
 
 ASSAY = str(Path(sys.executable).with_name("assay"))
-IMAGES, SHARD, ACTORS = 320, 8, 2
+IMAGES, SHARD, ACTORS = 640, 8, 2
 
 
 class Driver:
