@@ -30,7 +30,6 @@ class Code(StrEnum):
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     UNKNOWN_POLICY = "unknown_policy"
     URL_REFUSED = "url_refused"
-    URL_UNREACHABLE = "url_unreachable"
     PLACE_REFUSED = "place_refused"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
@@ -58,7 +57,6 @@ KINDS: dict[Code, Kind] = {
     Code.UNSUPPORTED_MEDIA_TYPE: Kind(415, "Not a content type that is read"),
     Code.UNKNOWN_POLICY: Kind(422, "The release has no such policy"),
     Code.URL_REFUSED: Kind(422, "The URL is none that is fetched"),
-    Code.URL_UNREACHABLE: Kind(422, "The URL could not be fetched"),
     Code.PLACE_REFUSED: Kind(403, "No place that this key may use"),
     Code.RATE_LIMITED: Kind(429, "More requests than the key allows"),
     Code.OVERLOADED: Kind(429, "The service has more than it can do"),

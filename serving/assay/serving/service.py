@@ -23,7 +23,7 @@ from assay.serving.intake import Posted
 from assay.serving.judging import Item, Judged
 from assay.serving.keys import Key, Keyring, Scope, presented_key
 from assay.serving.orders import Orders, Pin
-from assay.serving.problem import Code, Problem
+from assay.serving.problem import Problem
 from assay.serving.proof import look
 from assay.serving.rates import Rates
 from assay.serving.remote_images import RemoteImages
@@ -180,8 +180,3 @@ async def _one(task: Awaitable[Judged]) -> Judged:
 def now_utc() -> str:
     """The time as documents write it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def unavailable(why: str) -> Problem:
-    """The service cannot answer now."""
-    return Problem(Code.UNAVAILABLE, "the service is not ready", why=why, fix="ask again", retry_after_s=2)

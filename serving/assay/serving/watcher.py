@@ -155,10 +155,6 @@ class Watcher:
         """Every replica's numbers, as last reported."""
         return {name: one.report.metrics for name, one in self._replicas.items()}
 
-    def reports(self) -> dict[str, tuple[str, dict[str, str]]]:
-        """By replica: the digest it serves, and what it could not take on."""
-        return {name: (one.report.digest, one.report.failed) for name, one in self._replicas.items()}
-
 
 def pin_registered(ref: str, registry: RegistrySpec) -> Pin:
     """Pin what a reference to a registry stands for now.
